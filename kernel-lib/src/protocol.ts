@@ -1,0 +1,307 @@
+/**
+ * What crosses a process border: agent, notebook kernel, CLI, JupyterLab panel, job folder. Imports nothing, so that
+ * the browser extension can take it as it is. All values are JSON; times are ISO 8601 UTC, sizes bytes.
+ */
+
+/** Version of this protocol. The first thing client and agent exchange; they must be equal. */
+export const PROTOCOL_VERSION = 1;
+
+/** MIME type of a job in a notebook output: its data is a {@link JobRecord}. */
+export const JOB_MIME = "application/vnd.yale.job+json";
+
+/** Any JSON value. */
+export type Json = null | boolean | number | string | Json[] | { [key: string]: Json };
+
+/** The kinds of source that can be named in a specification. */
+export type SourceKind = "pdf" | "iiif" | "web" | "directory" | "hf" | "dataset";
+
+/** A source as data: where it is and how to read it. What the options of a kind are stands in `sources/<kind>.ts`. */
+export interface SourceSpec {
+  kind: SourceKind;
+  /** Path, glob, URL or dataset id; relative paths are made absolute before they leave the caller's process. */
+  location: string;
+  options?: { [key: string]: Json };
+}
+
+/** What to ask of the scheduler, in SLURM's words. Absent means the site's default. */
+export interface Resources {
+  /** `type:count` or `count`, such as `a100:1`. */
+  gpus?: string;
+  /** CPUs per task. */
+  cpus?: number;
+  /** SLURM's form, such as `32G`. */
+  memory?: string;
+  /** SLURM's form with colons or a day, such as `02:00:00` or `1-00:00:00`; never a bare number. */
+  time?: string;
+  partition?: string;
+  nodes?: number;
+  account?: string;
+  qos?: string;
+  constraint?: string;
+  /** Lines added as they are after the generated `#SBATCH` lines, each beginning with `#SBATCH `. */
+  extra?: string[];
+  mail?: { user: string; type: string };
+}
+
+/** A whole job as data: enough to run it again. Made by the builder, stored in the record and in `job.json`. */
+export interface JobSpec {
+  kind: "ocr" | "run";
+  name: string;
+  /** `local`, or a cluster of config.yaml. */
+  cluster: string;
+  sources: SourceSpec[];
+  /** A dataset folder that already lies on the cluster; then `sources` is empty. */
+  datasetPath?: string;
+  /** Stop after so many pages of all sources together. */
+  maxSamples?: number;
+  /** Name of the runner's card, for kind `ocr`. */
+  runner?: string;
+  /** Options of the runner, checked against its card. */
+  options: { [key: string]: Json };
+  /** For kind `run`: the user's script, its text unchanged. */
+  script?: { name: string; text: string; interpreter: "python3" | "bash" | "node"; args: string[] };
+  /** Conda environment, or `""` for none. */
+  env?: string;
+  /** `module load` these first. */
+  modules?: string[];
+  /** Environment variables for the job; never secrets, since job.sh holds them. */
+  variables?: { [name: string]: string };
+  resources: Resources;
+  /** Split the pages over so many array tasks; absent is 1. */
+  shards?: number;
+  /** Ids of jobs that must have ended before this one starts. */
+  after?: { job: string; condition: "afterok" | "afterany" }[];
+  labels?: { [name: string]: string };
+  /** Local folder that results are put into when the job is done. */
+  output?: string;
+}
+
+/** States of a job. The last eight are ends. */
+export const JOB_STATES = [
+  "preparing",
+  "uploading",
+  "queued",
+  "running",
+  "completing",
+  "unknown",
+  "completed",
+  "failed",
+  "cancelled",
+  "timeout",
+  "out_of_memory",
+  "node_fail",
+  "preempted",
+  "lost",
+] as const;
+/** One of {@link JOB_STATES}. `unknown`: the scheduler said a word nobody knows; never an end. */
+export type JobState = (typeof JOB_STATES)[number];
+
+const ENDS: ReadonlySet<string> = new Set(JOB_STATES.slice(6));
+/** True if a job in this state never changes again by itself. */
+export function isEnd(state: JobState): boolean {
+  return ENDS.has(state);
+}
+
+/** How far a job is: one stream that notebook bar, CLI bar and panel row all read. */
+export interface Progress {
+  /** Pages prepared so far, and how many there will be where the source can tell. */
+  prepared: number;
+  preparedTotal?: number;
+  /** Bytes uploaded of bytes to upload; absent before the upload starts. */
+  uploadedBytes?: number;
+  uploadTotalBytes?: number;
+  /** Pages recognised or otherwise done by the runner, and those of them that ended in an error. */
+  done: number;
+  failed: number;
+  /** Pages in the dataset, once known. */
+  total?: number;
+  /** Pages per second of the runner, over the last minute. */
+  rate?: number;
+  /** Seconds left, by the rate. */
+  etaSeconds?: number;
+  /** What the runner says of itself: "starting server", GPU use and the like. */
+  message?: string;
+}
+
+/** A page that could not be had or recognised; the run went on. */
+export interface Fault {
+  /** Key of the page, or of the file if it has no pages. */
+  key: string;
+  source: string;
+  page?: number;
+  /** Why, in a sentence. */
+  reason: string;
+  /** What to do. */
+  fix?: string;
+}
+
+/** All that is known of a job. Written by the agent only; everyone else reads. */
+export interface JobRecord {
+  id: string;
+  spec: JobSpec;
+  state: JobState;
+  /** The scheduler's own word, such as `CANCELLED by 1001`. */
+  raw?: string;
+  /** Why it waits or why it ended, in a sentence. */
+  reason?: string;
+  createdAt: string;
+  submittedAt?: string;
+  startedAt?: string;
+  endedAt?: string;
+  /** When the scheduler was last heard; older than a few intervals means that it can't be reached. */
+  heardAt?: string;
+  schedulerId?: string;
+  exitCode?: number;
+  signal?: number;
+  /** Absolute path of the job folder, on the cluster or here. */
+  jobDir?: string;
+  dataset?: { hash: string; pages: number; bytes: number };
+  /** Pages that the source could not give, at most the first 1,000. */
+  faults: Fault[];
+  /** How many there were in all. */
+  faultCount: number;
+  progress: Progress;
+  /** The last few lines of the job's log, as they came: hostile until escaped. */
+  logTail: string[];
+  /** What ended it or stands in its way. */
+  error?: { code: string; what: string; fix: string };
+  /** Local folder that the results were put into. */
+  resultsDir?: string;
+  /** Ids of the jobs this one repeats or was repeated by. */
+  retryOf?: string;
+  /** Counts up with each change; events of one job arrive in this order. */
+  revision: number;
+}
+
+/** Exactly what would be sent, and nothing sent: the answer of `plan()` and `--dry-run`. */
+export interface Plan {
+  spec: JobSpec;
+  scheduler: string;
+  /** Job folder, with `<id>` where the id will stand. */
+  jobDir: string;
+  /** The batch script. */
+  script: string;
+  /** Files of the job folder: path inside it and where each comes from. */
+  files: { path: string; from: string }[];
+  /** What is called to submit, as an argument list. */
+  submit: string[];
+  /** Things worth knowing before it is sent; never reasons to refuse, which throw. */
+  warnings: string[];
+}
+
+/** A part of a job's log: bytes [offset, next) decoded as UTF-8. */
+export interface LogChunk {
+  text: string;
+  next: number;
+  /** True if the job has ended and nothing follows. */
+  end: boolean;
+}
+
+/**
+ * One line of `progress.jsonl`, appended by the runner (or by a user's script, if it likes): the only channel from a
+ * running job to the watcher. `n` counts from 1 within an attempt; an unknown `type` is ignored.
+ */
+export type RunnerEvent = { n: number; time: string } & (
+  | { type: "start"; total: number; done: number; attempt: number }
+  | { type: "phase"; message: string }
+  | { type: "page"; key: string; seconds: number }
+  | { type: "error"; key: string; reason: string }
+  | { type: "rate"; done: number; failed: number; total: number; rate: number; etaSeconds?: number; message?: string }
+  | { type: "signal"; name: string }
+  | { type: "end"; done: number; failed: number; total: number; exit: number }
+);
+
+/** A question of a cluster to a person: second factor, password, passphrase or unknown host key. */
+export interface Prompt {
+  id: string;
+  cluster: string;
+  kind: "second_factor" | "password" | "passphrase" | "host_key";
+  /** The server's own words, as they came: hostile until escaped. */
+  text: string;
+  /** Each field to fill in; `echo` false means that what is typed must be masked. */
+  fields: { label: string; echo: boolean }[];
+  /** Choices that can be answered by one press, such as Duo's `1` for push. */
+  choices: { value: string; label: string }[];
+  /** ISO time after which the prompt is withdrawn. */
+  expiresAt: string;
+  /** Counts from 1; above 1 the answer before was refused. */
+  attempt: number;
+}
+
+/** State of the line to one cluster. */
+export interface Connection {
+  cluster: string;
+  state: "disconnected" | "connecting" | "prompting" | "connected" | "login_needed";
+  since?: string;
+  /** In words, where there is something to say. */
+  message?: string;
+}
+
+/** What the agent tells everyone who listens. `id` grows by one with every event. */
+export type AgentEvent =
+  | { type: "job"; job: JobRecord }
+  | { type: "job_removed"; id: string }
+  | { type: "prompt"; prompt: Prompt }
+  | { type: "prompt_gone"; id: string; reason: "answered" | "expired" | "withdrawn" }
+  | { type: "connection"; connection: Connection };
+
+/** Filter of a list of jobs; an unknown key is an error. */
+export interface JobFilter {
+  state?: JobState[];
+  cluster?: string;
+  name?: string;
+  label?: { [name: string]: string };
+  /** Newest first; default all. */
+  limit?: number;
+}
+
+/** What the agent says of itself at `GET /hello`. */
+export interface Hello {
+  protocol: number;
+  version: string;
+  pid: number;
+  startedAt: string;
+}
+
+/**
+ * The verbs of the core. The agent serves them over its socket; the client has the same methods; the inline core
+ * (`agent: false`) is the same object in the caller's process.
+ */
+export interface Core {
+  submit(spec: JobSpec): Promise<JobRecord>;
+  plan(spec: JobSpec): Promise<Plan>;
+  list(filter?: JobFilter): Promise<JobRecord[]>;
+  /** By id, unique beginning of an id, scheduler id, or name (the newest of that name). Throws JobNotFoundError. */
+  get(id: string): Promise<JobRecord>;
+  cancel(id: string): Promise<JobRecord>;
+  /** Runs the job again, on the pages that are not done; `changes` are laid over the specification. */
+  retry(id: string, changes?: Partial<JobSpec>): Promise<JobRecord>;
+  /** Forgets an ended job here; its folder stays unless `files`. */
+  remove(id: string, options?: { files?: boolean }): Promise<void>;
+  /** `offset` counts bytes from the start; negative: so many lines from the end. */
+  logs(id: string, options?: { offset?: number }): Promise<LogChunk>;
+  /** Brings results here (only what is new) and says in which local HF dataset folder they lie. */
+  results(id: string): Promise<{ folder: string; complete: boolean }>;
+  /** Copies everything in the job's output to a local folder; nothing that exists there is overwritten by other bytes. */
+  download(id: string, folder: string): Promise<{ files: number; bytes: number; folder: string }>;
+  connections(): Promise<Connection[]>;
+  login(cluster: string): Promise<Connection>;
+  logout(cluster: string): Promise<Connection>;
+  prompts(): Promise<Prompt[]>;
+  answer(promptId: string, answers: string[] | null): Promise<void>;
+  /** Events from now on, until `signal` aborts or the iteration is left. */
+  events(signal?: AbortSignal): AsyncIterable<AgentEvent>;
+}
+
+/** True if `value` has the form of a {@link JobRecord}; enough of a guard for reading a saved notebook or a socket. */
+export function isJobRecord(value: unknown): value is JobRecord {
+  const r = value as Partial<JobRecord> | null;
+  return (
+    typeof r === "object" &&
+    r !== null &&
+    typeof r.id === "string" &&
+    typeof r.spec === "object" &&
+    (JOB_STATES as readonly string[]).includes(r.state ?? "") &&
+    typeof r.progress === "object"
+  );
+}

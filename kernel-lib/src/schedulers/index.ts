@@ -1,0 +1,56 @@
+/**
+ * Schedulers: what turns a batch script into a running job. One file each; contract tests loop over {@link SCHEDULERS}.
+ *
+ * To add a scheduler: one file beside this one that exports a {@link Scheduler}, and one line in {@link SCHEDULERS}.
+ */
+import type { Transport } from "../cluster/transport.js";
+import type { JobSpec, JobState } from "../protocol.js";
+
+/** Everything a batch script is made of; all values are already checked. */
+export interface ScriptPlan {
+  id: string;
+  /** Token by which a submission is found again after a lost answer; goes into the job's comment and name. */
+  token: string;
+  spec: JobSpec;
+  /** Absolute path of the job folder. */
+  jobDir: string;
+  /** The runner's command as an argument list; relative paths are relative to the job folder. */
+  command: readonly string[];
+  /** Lines run before the command, already quoted: modules, conda, exports. */
+  prologue: readonly string[];
+  /** Scheduler ids for `spec.after`, in the same order. */
+  afterIds?: readonly string[];
+}
+
+/** What the scheduler knows of one job now. */
+export interface Observation {
+  state: JobState;
+  /** Its own word. */
+  raw: string;
+  /** Its reason in a sentence for people. */
+  reason?: string;
+  exitCode?: number;
+  signal?: number;
+  startedAt?: string;
+  endedAt?: string;
+  /** Expected start, where it tells. */
+  expectedStart?: string;
+  /** Figures of the whole job, known after its end where the scheduler keeps accounts. */
+  usage?: { elapsedSeconds?: number; cpuSeconds?: number; maxMemoryBytes?: number; gpuSeconds?: number };
+}
+
+/** A scheduler. Pure where it can be: `script` is a value, the rest talk through the transport. */
+export interface Scheduler {
+  readonly kind: "slurm" | "local";
+  /** The batch script as text. The same for every transport. */
+  script(plan: ScriptPlan): string;
+  /** The argument list that {@link submit} runs, for people to see. */
+  submitCommand(path: string): string[];
+  /** Submits the script at `path` and returns the scheduler's id. Throws SchedulerError with its own words. */
+  submit(transport: Transport, path: string): Promise<string>;
+  /** The id of the job that was submitted with this token, or undefined: asked after a lost answer. */
+  find(transport: Transport, token: string): Promise<string | undefined>;
+  /** One call for all ids. An id that is missing from the answer is not known (yet). */
+  query(transport: Transport, ids: readonly string[]): Promise<Map<string, Observation>>;
+  cancel(transport: Transport, ids: readonly string[]): Promise<void>;
+}

@@ -1,0 +1,71 @@
+// Builds kernel-lib/dist: one CommonJS bundle per door or process, the declarations, and the runners.
+//   node scripts/build.mjs   takes about three seconds
+import { spawnSync } from "node:child_process";
+import { existsSync, readFileSync, rmSync } from "node:fs";
+import { createRequire } from "node:module";
+import { dirname, join } from "node:path";
+import { fileURLToPath, pathToFileURL } from "node:url";
+import { build } from "esbuild";
+
+const require = createRequire(import.meta.url);
+const root = dirname(dirname(fileURLToPath(import.meta.url)));
+const lib = join(root, "kernel-lib");
+const dist = join(lib, "dist");
+const manifest = JSON.parse(readFileSync(join(lib, "package.json"), "utf8"));
+
+// Small pure-JavaScript dependencies are inlined: a CommonJS bundle can take ESM-only packages in, and the first cell
+// and the CLI start without walking node_modules. What has native code, workers or data files beside it stays outside.
+const external = [
+  "@napi-rs/canvas",
+  "@tesseract.js-data/eng",
+  "apache-arrow",
+  "pdfjs-dist",
+  "sharp",
+  "ssh2",
+  "tesseract.js",
+];
+
+// Every entry is a door or a process of its own.
+const entries = {
+  index: "src/index.ts",
+  protocol: "src/protocol.ts",
+  cli: "src/cli/main.ts",
+  agent: "src/agent/main.ts",
+  "local-scheduler": "src/schedulers/local-daemon.ts",
+  "pdf-worker": "src/sources/pdf-worker.ts",
+};
+
+export async function buildLibrary() {
+  rmSync(dist, { recursive: true, force: true });
+  const present = Object.fromEntries(Object.entries(entries).filter(([, file]) => existsSync(join(lib, file))));
+  await build({
+    absWorkingDir: lib,
+    entryPoints: present,
+    outdir: dist,
+    outExtension: { ".js": ".cjs" },
+    bundle: true,
+    platform: "node",
+    format: "cjs",
+    target: "node20",
+    external: external.flatMap((name) => [name, `${name}/*`]),
+    define: { "import.meta.url": "__importMetaUrl" },
+    banner: { js: 'const __importMetaUrl = require("node:url").pathToFileURL(__filename).href;' },
+    sourcemap: "linked",
+    sourcesContent: false,
+    legalComments: "none",
+    logLevel: "warning",
+  });
+  const tsc = spawnSync(
+    process.execPath,
+    [join(dirname(require.resolve("typescript/package.json")), "bin/tsc"), "-p", lib],
+    {
+      stdio: "inherit",
+    },
+  );
+  if (tsc.status !== 0) throw new Error("The declarations could not be built: see the messages of tsc above.");
+  const runners = join(root, "runners", "build.mjs");
+  if (existsSync(runners)) await (await import(pathToFileURL(runners).href)).buildRunners(join(dist, "runners"));
+  return manifest.version;
+}
+
+if (import.meta.url === pathToFileURL(process.argv[1]).href) await buildLibrary();

@@ -1,0 +1,24 @@
+import { fileURLToPath } from "node:url";
+import { defineConfig } from "vitest/config";
+
+// Projects are run one after another by scripts/test.mjs; files of one project run side by side on two cores.
+const project = (name: string, more: object = {}) => ({
+  extends: true as const,
+  test: { name, include: [`test/${name}/**/*.test.ts`], ...more },
+});
+
+export default defineConfig({
+  resolve: { alias: { "yale-jobs": fileURLToPath(new URL("kernel-lib/src/index.ts", import.meta.url)) } },
+  test: {
+    globalSetup: "test/setup.ts",
+    testTimeout: 30_000,
+    hookTimeout: 120_000,
+    maxWorkers: 2,
+    projects: [
+      project("unit"),
+      project("contract"),
+      project("integration", { testTimeout: 120_000 }),
+      project("package", { testTimeout: 180_000, hookTimeout: 300_000 }),
+    ],
+  },
+});
