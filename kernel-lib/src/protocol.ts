@@ -9,6 +9,20 @@ export const PROTOCOL_VERSION = 1;
 /** MIME type of a job in a notebook output: its data is a {@link JobRecord}. */
 export const JOB_MIME = "application/vnd.yale.job+json";
 
+/**
+ * A new job id: ten letters and digits that sort by time of creation, short enough to read out. Any unique beginning
+ * names the job.
+ */
+export function newJobId(now: number = Date.now()): string {
+  const digits = "0123456789abcdefghjkmnpqrstvwxyz";
+  let id = "";
+  // Seconds since 2020 fill six digits until 2054; four random ones tell apart what begins in the same second.
+  for (let n = Math.floor(now / 1000) - 1_577_836_800, i = 0; i < 6; i++, n = Math.floor(n / 32))
+    id = digits[n % 32] + id;
+  for (let i = 0; i < 4; i++) id += digits[Math.floor(Math.random() * 32)];
+  return id;
+}
+
 /** Any JSON value. */
 export type Json = null | boolean | number | string | Json[] | { [key: string]: Json };
 
@@ -17,7 +31,8 @@ export type SourceKind = "pdf" | "iiif" | "web" | "directory" | "hf" | "dataset"
 
 /** A source as data: where it is and how to read it. What the options of a kind are stands in `sources/<kind>.ts`. */
 export interface SourceSpec {
-  kind: SourceKind;
+  /** `auto` is found out by content when the job is planned or submitted; a record never holds it. */
+  kind: SourceKind | "auto";
   /** Path, glob, URL or dataset id; relative paths are made absolute before they leave the caller's process. */
   location: string;
   options?: { [key: string]: Json };
@@ -47,8 +62,10 @@ export interface Resources {
 export interface JobSpec {
   kind: "ocr" | "run";
   name: string;
-  /** `local`, or a cluster of config.yaml. */
+  /** `local`, or a cluster of config.yaml; `""` for the configuration's default, never in a record. */
   cluster: string;
+  /** Absolute path of the config.yaml that `cluster` refers to; absent where there is none. */
+  config?: string;
   sources: SourceSpec[];
   /** A dataset folder that already lies on the cluster; then `sources` is empty. */
   datasetPath?: string;
@@ -151,6 +168,8 @@ export interface JobRecord {
   /** When the scheduler was last heard; older than a few intervals means that it can't be reached. */
   heardAt?: string;
   schedulerId?: string;
+  /** Set just before the scheduler is asked to take the job: after a crash it is looked up before it is sent again. */
+  submitting?: boolean;
   exitCode?: number;
   signal?: number;
   /** Absolute path of the job folder, on the cluster or here. */
@@ -167,8 +186,10 @@ export interface JobRecord {
   error?: { code: string; what: string; fix: string };
   /** Local folder that the results were put into. */
   resultsDir?: string;
-  /** Ids of the jobs this one repeats or was repeated by. */
+  /** Id of the job that this one repeats with changes. */
   retryOf?: string;
+  /** Counts from 1; grows with every retry and requeue. */
+  attempt: number;
   /** Counts up with each change; events of one job arrive in this order. */
   revision: number;
 }
@@ -239,6 +260,8 @@ export interface Connection {
 
 /** What the agent tells everyone who listens. `id` grows by one with every event. */
 export type AgentEvent =
+  /** The first event, and again after every reconnection: from here on nothing is missed, so state is read now. */
+  | { type: "listening" }
   | { type: "job"; job: JobRecord }
   | { type: "job_removed"; id: string }
   | { type: "prompt"; prompt: Prompt }
@@ -268,13 +291,17 @@ export interface Hello {
  * (`agent: false`) is the same object in the caller's process.
  */
 export interface Core {
-  submit(spec: JobSpec): Promise<JobRecord>;
+  /** `id` (see {@link newJobId}) makes the call safe to repeat after a lost answer: a known id is not submitted again. */
+  submit(spec: JobSpec, id?: string): Promise<JobRecord>;
   plan(spec: JobSpec): Promise<Plan>;
   list(filter?: JobFilter): Promise<JobRecord[]>;
   /** By id, unique beginning of an id, scheduler id, or name (the newest of that name). Throws JobNotFoundError. */
   get(id: string): Promise<JobRecord>;
   cancel(id: string): Promise<JobRecord>;
-  /** Runs the job again, on the pages that are not done; `changes` are laid over the specification. */
+  /**
+   * Without `changes`: one more attempt of the same job in the same folder, which resumes: pages that are done stay.
+   * With `changes`: a new job with them laid over the specification, and `retryOf` set. Only for ended jobs.
+   */
   retry(id: string, changes?: Partial<JobSpec>): Promise<JobRecord>;
   /** Forgets an ended job here; its folder stays unless `files`. */
   remove(id: string, options?: { files?: boolean }): Promise<void>;
@@ -285,11 +312,12 @@ export interface Core {
   /** Copies everything in the job's output to a local folder; nothing that exists there is overwritten by other bytes. */
   download(id: string, folder: string): Promise<{ files: number; bytes: number; folder: string }>;
   connections(): Promise<Connection[]>;
-  login(cluster: string): Promise<Connection>;
+  /** Opens the line, which may ask a person. `config` is as in {@link JobSpec.config}. */
+  login(cluster: string, config?: string): Promise<Connection>;
   logout(cluster: string): Promise<Connection>;
   prompts(): Promise<Prompt[]>;
   answer(promptId: string, answers: string[] | null): Promise<void>;
-  /** Events from now on, until `signal` aborts or the iteration is left. */
+  /** Events from now on, `listening` first, until `signal` aborts or the iteration is left; then it ends, without error. */
   events(signal?: AbortSignal): AsyncIterable<AgentEvent>;
 }
 
@@ -301,7 +329,9 @@ export function isJobRecord(value: unknown): value is JobRecord {
     r !== null &&
     typeof r.id === "string" &&
     typeof r.spec === "object" &&
+    r.spec !== null &&
     (JOB_STATES as readonly string[]).includes(r.state ?? "") &&
-    typeof r.progress === "object"
+    typeof r.progress === "object" &&
+    r.progress !== null
   );
 }

@@ -72,7 +72,6 @@ export function checkWord(option: string, value: unknown): string {
 
 /** A name for people: any text on one line, at most 128 characters. */
 export function checkName(value: unknown): string {
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what is looked for
   if (typeof value !== "string" || value.trim() === "" || value.length > 128 || /[\u0000-\u001f\u007f]/.test(value))
     refuse("name", value, "a text of 1 to 128 characters on one line");
   return value;
@@ -81,7 +80,6 @@ export function checkName(value: unknown): string {
 /** Name of an environment variable. */
 export function checkVariable(name: string, value: unknown): string {
   if (!/^[A-Za-z_][A-Za-z0-9_]{0,127}$/.test(name)) refuse("variables", name, "a name of letters, digits and _");
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: a zero byte can't stand in an environment
   if (typeof value !== "string" || /\u0000/.test(value))
     refuse(`variables.${name}`, value, "a text without zero bytes");
   return value;

@@ -1,0 +1,200 @@
+/**
+ * A job as its caller holds it: a handle that knows nothing the core does not, so that any number of them, in any
+ * process, show the same job.
+ */
+import { setTimeout as sleep } from "node:timers/promises";
+import { inspect } from "node:util";
+import { inspectHook, jobBundle, jobText, progressBundle, showInKernel } from "../display/index.js";
+import { InterruptedError, JobFailedError, WaitTimeoutError } from "../errors.js";
+import { type Core, isEnd, type JobRecord, type JobSpec, type JobState, type Progress } from "../protocol.js";
+import { Results } from "./results.js";
+
+/** Milliseconds between two looks at a log that is followed: often enough to read along, seldom enough for a login node. */
+const LOG_INTERVAL = 500;
+
+/** Options of {@link Job.wait}. */
+export interface WaitOptions {
+  /** Seconds after which WaitTimeoutError is thrown; the job goes on. Default: no limit. */
+  timeout?: number;
+  signal?: AbortSignal;
+  /** Called with every change. */
+  onProgress?: (progress: Progress, record: JobRecord) => void;
+  /** Show a progress bar in the notebook; default true. Nothing is shown outside a notebook. */
+  bar?: boolean;
+}
+
+/** A submitted job. Ending a notebook cell with it shows a card that lives on while the job runs. */
+export class Job {
+  readonly #core: Core;
+  #record: JobRecord;
+
+  /** Made by `submit()` and `yale.job(id)`. */
+  constructor(core: Core, record: JobRecord) {
+    this.#core = core;
+    this.#record = record;
+  }
+
+  /** Ten letters and digits; any unique beginning names the job. */
+  get id(): string {
+    return this.#record.id;
+  }
+  /** The name it was given. */
+  get name(): string {
+    return this.#record.spec.name;
+  }
+  /** State when last heard of; {@link refresh} asks again. */
+  get state(): JobState {
+    return this.#record.state;
+  }
+  /** All that was known when last heard of. */
+  get record(): JobRecord {
+    return this.#record;
+  }
+
+  /** Asks the core for the newest state. */
+  async refresh(): Promise<this> {
+    this.#take(await this.#core.get(this.id));
+    return this;
+  }
+
+  #take(record: JobRecord): void {
+    if (record.revision >= this.#record.revision) this.#record = record;
+  }
+
+  /** The present state, then every change up to the end. Leaves early, without error, when `signal` aborts. */
+  async *changes(signal?: AbortSignal): AsyncGenerator<JobRecord> {
+    for await (const event of this.#core.events(signal)) {
+      if (event.type === "listening") await this.refresh();
+      else if (event.type === "job" && event.job.id === this.id && event.job.revision > this.#record.revision)
+        this.#record = event.job;
+      else continue;
+      yield this.#record;
+      if (isEnd(this.#record.state)) return;
+    }
+  }
+
+  /** How far it is, as a stream that ends with the job. */
+  async *progress(signal?: AbortSignal): AsyncGenerator<Progress> {
+    for await (const record of this.changes(signal)) yield record.progress;
+  }
+
+  /**
+   * Waits for the end and returns the job. Throws JobFailedError (with the reason and the end of the log) if it ended
+   * in any other way than `completed`, WaitTimeoutError and InterruptedError as asked for; the job itself goes on.
+   */
+  async wait(options: WaitOptions = {}): Promise<this> {
+    const timeout = options.timeout === undefined ? undefined : AbortSignal.timeout(options.timeout * 1000);
+    const signals = [timeout, options.signal].filter((s) => s !== undefined);
+    const signal = signals.length === 0 ? undefined : AbortSignal.any(signals);
+    const bar = options.bar === false ? undefined : showInKernel(progressBundle(this.#record));
+    try {
+      for await (const record of this.changes(signal)) {
+        bar?.update(progressBundle(record));
+        options.onProgress?.(record.progress, record);
+      }
+    } finally {
+      bar?.close();
+    }
+    if (!isEnd(this.state)) {
+      if (timeout?.aborted)
+        throw new WaitTimeoutError(
+          `Job ${this.id} is still ${this.state} after ${options.timeout} s.`,
+          "It goes on; wait again, or look at its log.",
+        );
+      throw new InterruptedError(
+        `Waiting for job ${this.id} was interrupted.`,
+        "The job goes on; wait again any time.",
+      );
+    }
+    if (this.state !== "completed") throw endError(this.#record);
+    return this;
+  }
+
+  /**
+   * The log. `follow` yields what is there and then what comes, until the job ends; otherwise one pass over what is
+   * there. `tail` begins so many lines before the end.
+   */
+  async *logs(options: { follow?: boolean; tail?: number; signal?: AbortSignal } = {}): AsyncGenerator<string> {
+    let offset = options.tail === undefined ? 0 : -Math.max(1, options.tail);
+    for (;;) {
+      const chunk = await this.#core.logs(this.id, { offset });
+      if (chunk.text !== "") yield chunk.text;
+      const grew = chunk.next !== offset;
+      offset = chunk.next;
+      if (chunk.end && !grew) return;
+      if (!options.follow && !grew) return;
+      if (!grew) await sleep(LOG_INTERVAL, undefined, { signal: options.signal }).catch(() => undefined);
+      if (options.signal?.aborted) return;
+    }
+  }
+
+  /** Cancels it; pages that are done stay. */
+  async cancel(): Promise<this> {
+    this.#take(await this.#core.cancel(this.id));
+    return this;
+  }
+
+  /** Runs it again: the same job goes on where it stopped, or with `changes` a new job. */
+  async retry(changes?: Partial<JobSpec>): Promise<Job> {
+    return new Job(this.#core, await this.#core.retry(this.id, changes));
+  }
+
+  /** The rows that are there by now: text, layout, errors; page images are read when looked at. */
+  async results(): Promise<Results> {
+    await this.refresh();
+    const { folder, complete } = await this.#core.results(this.id);
+    return Results.open(folder, { complete, record: this.#record });
+  }
+
+  /** Copies all of the job's output into `folder`. */
+  async download(folder: string): Promise<{ files: number; bytes: number; folder: string }> {
+    return this.#core.download(this.id, folder);
+  }
+
+  /** The record, as `JSON.stringify` sees it. */
+  toJSON(): JobRecord {
+    return this.#record;
+  }
+
+  /** In a notebook: a cell that ends in the job shows the live card; elsewhere one line of text. */
+  [inspect.custom](depth: number, options: { depth?: number | null }): string {
+    return inspectHook({
+      depth,
+      options,
+      text: jobText(this.#record),
+      bundle: () => jobBundle(this.#record),
+      live: (display) => void this.#follow(display),
+    });
+  }
+
+  async #follow(display: { update(bundle: Record<string, unknown>): void; close(): void }): Promise<void> {
+    try {
+      for await (const record of this.changes()) display.update(jobBundle(record));
+    } catch {
+      // The agent went away for good: the card keeps the last state that was seen.
+    } finally {
+      display.close();
+    }
+  }
+}
+
+/** The error that says how a job ended, with the end of its log. */
+export function endError(record: JobRecord): JobFailedError {
+  const codes = {
+    failed: "job_failed",
+    lost: "job_failed",
+    cancelled: "cancelled",
+    timeout: "timeout",
+    out_of_memory: "out_of_memory",
+    node_fail: "node_lost",
+    preempted: "node_lost",
+  } as const;
+  const code = record.state in codes ? codes[record.state as keyof typeof codes] : "job_failed";
+  const what = record.error?.what ?? record.reason ?? `It ended as ${record.state}.`;
+  const tail =
+    record.logTail.length === 0 ? "" : `\n  The log ends with:\n${record.logTail.map((l) => `  | ${l}`).join("\n")}`;
+  const fix =
+    record.error?.fix ||
+    `See \`yale jobs logs ${record.id}\`; \`yale jobs retry ${record.id}\` goes on where it stopped.`;
+  return new JobFailedError(code, `Job ${record.id} (${record.spec.name}): ${what}${tail}`, fix);
+}

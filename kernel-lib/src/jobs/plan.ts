@@ -1,0 +1,178 @@
+/**
+ * What a specification means on its cluster, as values: the batch script, the files of the job folder, the runner.
+ * Nothing here is sent or written; `plan()` shows it and the service sends it.
+ */
+import { posix } from "node:path";
+import type { ClusterConfig } from "../config/index.js";
+import { loadConfig } from "../config/index.js";
+import { UsageError } from "../errors.js";
+import type { JobSpec, Plan, SourceKind } from "../protocol.js";
+import { checkRunnerOptions, findCard, type RunnerCard, readCards, scriptCommand } from "../runners.js";
+import type { Scheduler, ScriptPlan } from "../schedulers/index.js";
+import { scheduler } from "../schedulers/registry.js";
+import { detectSource } from "../sources/registry.js";
+
+/** A specification with everything looked up that it refers to. */
+export interface ResolvedJob {
+  spec: JobSpec;
+  cluster: ClusterConfig;
+  scheduler: Scheduler;
+  /** The runner, for an OCR job. */
+  card?: RunnerCard;
+  warnings: string[];
+}
+
+/** Looks up cluster, runner and kinds of source. Throws ConfigError, UsageError and SourceError. */
+export async function resolveJob(given: JobSpec): Promise<ResolvedJob> {
+  const { cluster } = await clusterOf(given);
+  const warnings: string[] = [];
+  const sources = await Promise.all(
+    given.sources.map(async (source) => {
+      if (source.kind !== "auto") return source;
+      const found = await detectSource(source.location);
+      return { ...source, kind: found.kind as SourceKind };
+    }),
+  );
+  const spec: JobSpec = {
+    ...given,
+    cluster: cluster.name,
+    sources,
+    resources: { ...cluster.defaults, ...given.resources },
+  };
+  if (spec.env === undefined && cluster.env !== undefined) spec.env = cluster.env;
+  if (spec.modules === undefined && cluster.modules !== undefined) spec.modules = [...cluster.modules];
+  let card: RunnerCard | undefined;
+  if (spec.kind === "ocr") {
+    card = runnerFor(spec, cluster);
+    spec.runner = card.name;
+    const known = knownOptions(card, spec, warnings);
+    checkRunnerOptions(card, known);
+    spec.options = known;
+  }
+  if (cluster.scheduler === "local" && gpuCount(spec) > 0 && (card?.gpus ?? 0) === 0) {
+    warnings.push(`${cluster.name} gives no GPUs; the job runs on the CPU, and "gpus" is left out.`);
+    const { gpus: _, ...resources } = spec.resources;
+    spec.resources = resources;
+  }
+  if (card !== undefined && gpuCount(spec) > Math.max(card.gpus, 0) && cluster.scheduler !== "local") {
+    const most = card.gpus === 0 ? "no GPU" : card.gpus === 1 ? "one GPU" : `${card.gpus} GPUs`;
+    throw new UsageError(
+      `The runner ${card.name} uses ${most}, and ${spec.resources.gpus} was asked for.`,
+      "Idle GPUs get a job cancelled on most clusters: ask for what it uses, or split the pages with shards.",
+    );
+  }
+  return { spec, cluster, scheduler: scheduler(cluster.scheduler), warnings, ...(card === undefined ? {} : { card }) };
+}
+
+/** The cluster that a specification names, from its configuration. Throws ConfigError. */
+export async function clusterOf(spec: Pick<JobSpec, "cluster" | "config">): Promise<{ cluster: ClusterConfig }> {
+  const config = await loadConfig(spec.config === undefined ? { search: false } : { path: spec.config });
+  const name = spec.cluster === "" ? config.default : spec.cluster;
+  const cluster = config.clusters.get(name);
+  if (cluster === undefined)
+    throw new UsageError(
+      `There is no cluster ${JSON.stringify(name)}${config.path === undefined ? " (no config.yaml was found)" : ` in ${config.path}`}.`,
+      `Known: ${[...config.clusters.keys()].join(", ")}. Add it under \`clusters:\` in config.yaml.`,
+    );
+  return { cluster };
+}
+
+function runnerFor(spec: JobSpec, cluster: ClusterConfig): RunnerCard {
+  const asked = spec.runner ?? cluster.model;
+  if (asked !== undefined) return findCard(asked);
+  const cards = readCards();
+  // Without a word from anyone: the CPU engine on this machine, DoTS.ocr where there are GPUs.
+  const wanted = cluster.scheduler === "local" ? "tesseract" : "dots-ocr";
+  return cards.find((c) => c.name === wanted) ?? findCard("tesseract");
+}
+
+/** The options every OCR job may carry are left out, with a word, for runners that have no use for them. */
+function knownOptions(card: RunnerCard, spec: JobSpec, warnings: string[]): JobSpec["options"] {
+  const general = ["promptMode", "batchSize", "maxModelLen", "maxTokens", "lang"];
+  const known: JobSpec["options"] = {};
+  for (const [key, value] of Object.entries(spec.options)) {
+    if (general.includes(key) && !(key in card.options))
+      warnings.push(`The runner ${card.name} has no use for "${key}".`);
+    else known[key] = value;
+  }
+  return known;
+}
+
+/** How many GPUs a specification asks for. */
+export function gpuCount(spec: JobSpec): number {
+  const gpus = spec.resources.gpus;
+  return gpus === undefined ? 0 : Number(/(?:^|:)(\d+)$/.exec(gpus)?.[1] ?? "1");
+}
+
+/** Everything the batch script is made of. */
+export function scriptPlan(
+  job: ResolvedJob,
+  id: string,
+  jobDir: string,
+  attempt: number,
+  afterIds: string[],
+): ScriptPlan {
+  const { spec, card } = job;
+  return {
+    id,
+    token: submissionToken(id, attempt),
+    spec,
+    jobDir,
+    command:
+      card !== undefined
+        ? [...card.command, "--input", "input", "--output", "output", "--options", "options.json"]
+        : scriptCommand(spec.script ?? { name: "script", text: "", interpreter: "bash", args: [] }),
+    prologue: [],
+    ...(afterIds.length === 0 ? {} : { afterIds }),
+  };
+}
+
+/** The token by which a submission is found again: the same for every try of one attempt. */
+export function submissionToken(id: string, attempt: number): string {
+  return `yale-${id}-${attempt}`;
+}
+
+/** Files that the service writes into the job folder. */
+export function jobFiles(job: ResolvedJob, plan: ScriptPlan): { path: string; text: string; mode: number }[] {
+  const files = [
+    { path: "job.sh", text: job.scheduler.script(plan), mode: 0o700 },
+    {
+      path: "job.json",
+      text: `${JSON.stringify({ id: plan.id, token: plan.token, spec: job.spec }, null, 2)}\n`,
+      mode: 0o600,
+    },
+    { path: "options.json", text: `${JSON.stringify(runnerOptions(job), null, 2)}\n`, mode: 0o600 },
+  ];
+  if (job.spec.script !== undefined)
+    files.push({ path: `runner/${job.spec.script.name}`, text: job.spec.script.text, mode: 0o700 });
+  return files;
+}
+
+/** What a runner reads as `options.json`: its options, and the cut that was asked for. */
+function runnerOptions(job: ResolvedJob): JobSpec["options"] {
+  // The source was cut already where there is one; a dataset that lies on the cluster is cut by the runner.
+  const cut = job.spec.datasetPath !== undefined ? job.spec.maxSamples : undefined;
+  return cut === undefined ? job.spec.options : { ...job.spec.options, maxSamples: cut };
+}
+
+/** The answer of `plan()`. */
+export function planOf(job: ResolvedJob): Plan {
+  const jobDir = posix.join(job.cluster.jobDir, "<id>");
+  const plan = scriptPlan(job, "<id>", jobDir, 1, job.spec.after?.map((a) => `<${a.job}>`) ?? []);
+  const input = job.spec.datasetPath ?? (job.spec.sources.length === 0 ? undefined : "datasets/<content hash>");
+  return {
+    spec: job.spec,
+    scheduler: job.scheduler.kind,
+    jobDir,
+    script: job.scheduler.script(plan),
+    files: [
+      ...jobFiles(job, plan).map((f) => ({ path: f.path, from: "made here" })),
+      ...(job.card === undefined
+        ? []
+        : [{ path: "runner", from: `link to the runner ${job.card.name}, uploaded once` }]),
+      ...(input === undefined ? [] : [{ path: "input", from: `link to ${input}, uploaded once` }]),
+    ],
+    submit: job.scheduler.submitCommand(posix.join(jobDir, "job.sh")),
+    warnings: job.warnings,
+  };
+}

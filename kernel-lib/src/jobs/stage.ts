@@ -1,0 +1,124 @@
+/**
+ * Brings everything a job needs to its cluster: dataset and runner once by their content, then the job's own folder.
+ * Each step looks at what is there already, so that a cut line costs only what had not arrived.
+ */
+import { createHash } from "node:crypto";
+import { readdir, readFile } from "node:fs/promises";
+import { join, posix, relative } from "node:path";
+import { uploadTree } from "../cluster/transfer.js";
+import { isMissing, type Sftp, type Transport, writeFile } from "../cluster/transport.js";
+import { ConfigError } from "../errors.js";
+import type { ResolvedJob } from "./plan.js";
+
+/** What {@link stageJob} is given. */
+export interface StageOptions {
+  id: string;
+  /** The prepared pages; absent for a job without pages or with `datasetPath`. */
+  dataset?: { folder: string; hash: string };
+  /** Files of the job folder, for the folder's final path. */
+  files: (jobDir: string) => { path: string; text: string; mode: number }[];
+  signal: AbortSignal;
+  onProgress: (bytes: number, total: number) => void;
+}
+
+/** Returns the absolute path of the job folder. Throws TransferError, QuotaError and ConnectionError. */
+export async function stageJob(transport: Transport, job: ResolvedJob, options: StageOptions): Promise<string> {
+  const sftp = await transport.sftp();
+  const root = await jobRoot(transport, sftp, job.cluster.jobDir);
+  const { signal } = options;
+  if (options.dataset !== undefined)
+    await uploadTree(transport, options.dataset.folder, posix.join(root, "datasets", options.dataset.hash), {
+      signal,
+      onProgress: (p) => options.onProgress(p.bytes, p.total),
+    });
+  let runner: string | undefined;
+  if (job.card !== undefined) {
+    const hash = await hashFolder(job.card.folder);
+    runner = `../runners/${job.card.name}-${hash}`;
+    await uploadTree(transport, job.card.folder, posix.join(root, "runners", `${job.card.name}-${hash}`), { signal });
+  }
+  signal.throwIfAborted();
+
+  const jobDir = posix.join(root, options.id);
+  for (const folder of ["output", "log"]) await sftp.mkdir(posix.join(jobDir, folder), 0o700);
+  const input = options.dataset !== undefined ? `../datasets/${options.dataset.hash}` : job.spec.datasetPath;
+  if (input !== undefined) await link(sftp, input, posix.join(jobDir, "input"));
+  if (runner !== undefined) await link(sftp, runner, posix.join(jobDir, "runner"));
+  if (job.spec.kind === "run") {
+    await sftp.mkdir(posix.join(jobDir, "runner"), 0o700);
+    if (input !== undefined) await link(sftp, "../input", posix.join(jobDir, "output", "dataset"));
+  }
+  for (const file of options.files(jobDir)) await writeFile(sftp, posix.join(jobDir, file.path), file.text, file.mode);
+  return jobDir;
+}
+
+/** The folder of all jobs: made if it is missing, its wildcards resolved on the cluster to the one folder they name. */
+async function jobRoot(transport: Transport, sftp: Sftp, given: string): Promise<string> {
+  let path = given;
+  if (!posix.isAbsolute(path)) path = posix.join(await sftp.realpath("."), path.replace(/^~\//, ""));
+  if (!/[*?[]/.test(path)) {
+    await sftp.mkdir(path, 0o700);
+    return path;
+  }
+  let found = [""];
+  for (const part of path.split("/").slice(1)) {
+    if (!/[*?[]/.test(part)) {
+      found = found.map((f) => `${f}/${part}`);
+      continue;
+    }
+    const pattern = wildcard(part);
+    const next: string[] = [];
+    for (const folder of found) {
+      const entries = await sftp.readdir(folder === "" ? "/" : folder).catch(() => []);
+      for (const entry of entries)
+        if (pattern.test(entry.name) && !entry.name.startsWith(".")) next.push(`${folder}/${entry.name}`);
+    }
+    found = next;
+  }
+  const real: string[] = [];
+  for (const folder of found) if (await isFolder(sftp, folder)) real.push(folder);
+  if (real.length === 1 && real[0] !== undefined) return real[0];
+  throw new ConfigError(
+    real.length === 0
+      ? `job_dir ${JSON.stringify(given)} matches no folder on ${transport.kind === "local" ? "this machine" : "the cluster"}.`
+      : `job_dir ${JSON.stringify(given)} matches ${real.length} folders: ${real.slice(0, 4).join(", ")}.`,
+    "Write it so that it names exactly one.",
+  );
+}
+
+function wildcard(part: string): RegExp {
+  const source = part
+    .replace(/[.+^${}()|\\]/g, "\\$&")
+    .replace(/\*/g, "[^/]*")
+    .replace(/\?/g, "[^/]");
+  return new RegExp(`^${source}$`);
+}
+
+async function isFolder(sftp: Sftp, path: string): Promise<boolean> {
+  try {
+    return (await sftp.stat(path)).type === "directory";
+  } catch (error) {
+    if (isMissing(error)) return false;
+    throw error;
+  }
+}
+
+/** A symbolic link that is there already, from an earlier try, is replaced if it leads elsewhere. */
+async function link(sftp: Sftp, target: string, path: string): Promise<void> {
+  const old = await sftp.readlink(path).catch(() => undefined);
+  if (old === target) return;
+  if (old !== undefined) await sftp.unlink(path);
+  await sftp.symlink(target, path);
+}
+
+/** Names a folder by its content: relative paths and bytes. */
+async function hashFolder(folder: string): Promise<string> {
+  const hash = createHash("sha256");
+  const entries = await readdir(folder, { recursive: true, withFileTypes: true });
+  const files = entries.filter((e) => e.isFile()).map((e) => join(e.parentPath, e.name));
+  for (const file of files.sort()) {
+    hash.update(`${relative(folder, file)}\u0000`);
+    hash.update(await readFile(file));
+  }
+  return hash.digest("hex").slice(0, 16);
+}

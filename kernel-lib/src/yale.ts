@@ -1,0 +1,151 @@
+/**
+ * The object that notebooks import: sources, jobs, and the way to the core (the agent, or this process).
+ *
+ * ```ts
+ * import { yale } from "yale-jobs";
+ * const job = await yale.ocr("scans.pdf").submit();
+ * job
+ * ```
+ */
+import { resolve } from "node:path";
+import { inspect } from "node:util";
+import { type InspectRequest, inspectHook, jobsBundle, jobsText } from "./display/index.js";
+import { type BuilderHost, OcrBuilder, RunBuilder } from "./jobs/builder.js";
+import { Job } from "./jobs/job.js";
+import { PageSource, settleSources } from "./jobs/page-source.js";
+import type { OcrOptions, RunOptions, SourceInput } from "./jobs/spec.js";
+import type { Core, JobFilter, Json } from "./protocol.js";
+import type { RunnerCard } from "./runners.js";
+import type { Source } from "./sources/index.js";
+
+/** How a {@link Yale} reaches the core. */
+export interface YaleOptions {
+  /** Path of a config.yaml; default: `$YALE_JOBS_CONFIG`, `./config.yaml`, then the user's own. */
+  config?: string;
+  /** False: the core runs in this process, for scripts and tests. Default true: one agent a user. */
+  agent?: boolean;
+}
+
+/** Options of a source by name; which there are stands with each source. */
+export type SourceOptions = { readonly [name: string]: Json };
+
+/** Jobs, newest first. Ending a cell with it shows a table. */
+export class JobList extends Array<Job> {
+  [inspect.custom](depth: number, options: InspectRequest["options"]): string {
+    const records = [...this].map((job) => job.record);
+    return inspectHook({ depth, options, text: jobsText(records), bundle: () => jobsBundle(records) });
+  }
+}
+
+/** Everything a notebook or script needs. One ready-made instance is exported as `yale`. */
+export class Yale {
+  readonly #options: YaleOptions;
+  #core: Promise<Core & { close?(): Promise<void> }> | undefined;
+  readonly #host: BuilderHost;
+
+  constructor(options: YaleOptions = {}) {
+    this.#options = options;
+    this.#host = {
+      core: () => this.core(),
+      settle: (sources) => settleSources(sources),
+      finish: async (spec) => {
+        const config = await this.configPath();
+        return config === undefined ? spec : { ...spec, config };
+      },
+    };
+  }
+
+  /** An OCR job of a source, or of several: path, glob, URL, `yale.pdf(…)` and its siblings, or your own {@link Source}. */
+  ocr(source: SourceInput | Source | readonly (SourceInput | Source)[], options: OcrOptions = {}): OcrBuilder {
+    return new OcrBuilder(this.#host, Array.isArray(source) ? source : [source], options);
+  }
+
+  /** A job that runs a script: the path of a .py, .sh or .mjs file, or its text. */
+  run(script: string, options: RunOptions = {}): RunBuilder {
+    return new RunBuilder(this.#host, script, options);
+  }
+
+  /** Jobs, newest first, from every notebook and terminal of this user. */
+  async jobs(filter: JobFilter = {}): Promise<JobList> {
+    const core = await this.core();
+    return JobList.from((await core.list(filter)).map((record) => new Job(core, record))) as JobList;
+  }
+
+  /** One job by id, unique beginning of an id, scheduler id, or name. Throws JobNotFoundError. */
+  async job(id: string): Promise<Job> {
+    const core = await this.core();
+    return new Job(core, await core.get(id));
+  }
+
+  /** PDF files: a path, a glob or a folder. Options: `dpi`, `pages`, `password`, `recursive`, … */
+  pdf(location: string, options?: SourceOptions): PageSource {
+    return new PageSource("pdf", location, options);
+  }
+  /** A IIIF manifest or collection: URL or local file. */
+  iiif(location: string, options?: SourceOptions): PageSource {
+    return new PageSource("iiif", location, options);
+  }
+  /** Images on the web: a URL, or a file that lists them. */
+  web(location: string, options?: SourceOptions): PageSource {
+    return new PageSource("web", location, options);
+  }
+  /** A folder of images. */
+  directory(location: string, options?: SourceOptions): PageSource {
+    return new PageSource("directory", location, options);
+  }
+  /** A dataset on the Hugging Face Hub, by its id. */
+  hf(id: string, options?: SourceOptions): PageSource {
+    return new PageSource("hf", id, options);
+  }
+  /** A local `save_to_disk` folder or Parquet file. */
+  dataset(location: string, options?: SourceOptions): PageSource {
+    return new PageSource("dataset", location, options);
+  }
+  /** Any location; its kind is found by content. */
+  source(location: string, options?: SourceOptions): PageSource {
+    return new PageSource("auto", location, options);
+  }
+
+  /** The runners there are, with what each needs and takes. */
+  async models(): Promise<readonly RunnerCard[]> {
+    return (await import("./runners.js")).readCards();
+  }
+
+  /** Opens the line to a cluster; a second factor is asked for where it can be answered. */
+  async login(cluster: string): Promise<void> {
+    await (await this.core()).login(cluster, await this.configPath());
+  }
+
+  /** The core behind everything: the agent's client, started on demand, or the core in this process. */
+  core(): Promise<Core> {
+    if (this.#core === undefined) {
+      const opening = this.#options.agent === false ? inline() : viaAgent();
+      opening.catch(() => {
+        this.#core = undefined;
+      });
+      this.#core = opening;
+    }
+    return this.#core;
+  }
+
+  /** Absolute path of the config.yaml in force, or undefined where there is none. Throws ConfigError if it is named but missing. */
+  async configPath(): Promise<string | undefined> {
+    const { findConfig } = await import("./config/index.js");
+    return findConfig(this.#options.config === undefined ? {} : { path: resolve(this.#options.config) });
+  }
+
+  /** Closes this process's side: the agent and the jobs go on. */
+  async close(): Promise<void> {
+    const core = await this.#core?.catch(() => undefined);
+    this.#core = undefined;
+    await core?.close?.();
+  }
+}
+
+async function viaAgent(): Promise<Core & { close?(): Promise<void> }> {
+  return (await import("./agent/client.js")).connect();
+}
+
+async function inline(): Promise<Core & { close(): Promise<void> }> {
+  return (await import("./jobs/service.js")).openCore();
+}
