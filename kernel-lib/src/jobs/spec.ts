@@ -216,7 +216,7 @@ function sourceSpecs(
     const more = options.dpi !== undefined && (spec.kind === "pdf" || spec.kind === "auto") ? { dpi: options.dpi } : {};
     return {
       kind: spec.kind,
-      location: absolute(checkText("source", spec.location), spec.kind),
+      location: absolute(checkLocation(spec.location), spec.kind),
       ...(spec.options === undefined && options.dpi === undefined ? {} : { options: { ...more, ...spec.options } }),
     };
   });
@@ -262,6 +262,13 @@ function checkModel(model: unknown): string {
 function checkText(option: string, value: unknown): string {
   if (typeof value !== "string" || value === "" || value.includes("\u0000") || value.includes("\n"))
     throw new UsageError(`${option}: got ${JSON.stringify(value)}.`, "Give a text on one line.");
+  return value;
+}
+
+/** A file name may hold a line break; nothing can hold a zero byte. */
+function checkLocation(value: unknown): string {
+  if (typeof value !== "string" || value === "" || value.includes("\u0000"))
+    throw new UsageError(`source: got ${JSON.stringify(value)}.`, "Give a path, a glob, a URL or a dataset id.");
   return value;
 }
 
