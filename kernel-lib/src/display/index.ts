@@ -1,0 +1,30 @@
+/**
+ * What a notebook shows of jobs, results and sources: pure functions from records to MIME bundles, and the way of a
+ * bundle into the cell's output. Everything from outside is escaped, in html.ts, and freed of control characters.
+ */
+export type { Bundle } from "./bundle.js";
+export { dataUrl, escapeHtml, pictureType } from "./html.js";
+export { jobBundle, jobsBundle, jobsText, jobText } from "./job.js";
+export { type InspectRequest, inKernel, inspectHook, type LiveDisplay, showInKernel } from "./kernel.js";
+export {
+  contactSheetBundle,
+  contactSheetText,
+  resultsBundle,
+  resultsText,
+  type ShownPage,
+  type ShownRow,
+} from "./pages.js";
+export { bar, facts, progressBundle, progressText, share } from "./progress.js";
+export {
+  bytes,
+  cells,
+  clipped,
+  count,
+  duration,
+  localTime,
+  oneLine,
+  pace,
+  plain,
+  stateWords,
+  textTable,
+} from "./words.js";
