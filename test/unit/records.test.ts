@@ -4,7 +4,8 @@ import { mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { JobRecords, processStart } from "../../kernel-lib/src/jobs/records.js";
+import { JobRecords } from "../../kernel-lib/src/jobs/records.js";
+import { processStart } from "../../kernel-lib/src/process.js";
 import { isJobRecord, type JobRecord, newJobId } from "../../kernel-lib/src/protocol.js";
 
 let folder: string;

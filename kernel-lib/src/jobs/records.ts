@@ -7,25 +7,8 @@ import { randomBytes } from "node:crypto";
 import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { JobNotFoundError } from "../errors.js";
+import { dropLock, takeLock } from "../process.js";
 import { isEnd, isJobRecord, type JobFilter, type JobRecord } from "../protocol.js";
-
-/** Start time of a process in clock ticks since boot, so that a reused pid is not taken for the old one; undefined if dead. */
-export function processStart(pid: number): string | undefined {
-  try {
-    const stat = readFileSync(`/proc/${pid}/stat`, "latin1");
-    const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
-    // A zombie has ended; somebody just did not read its exit code yet.
-    return fields[0] === "Z" || fields[0] === "X" ? undefined : fields[19];
-  } catch {
-    if (process.platform === "linux") return undefined;
-  }
-  try {
-    process.kill(pid, 0);
-    return "alive";
-  } catch {
-    return undefined;
-  }
-}
 
 /** The records of one user on this machine. */
 export class JobRecords {
@@ -107,43 +90,12 @@ export class JobRecords {
 
   /** Takes the right to drive a job; false if a living process has it. */
   lock(id: string): boolean {
-    const path = join(this.#folder, `${id}.lock`);
-    const mine = `${process.pid} ${processStart(process.pid) ?? ""}`;
-    for (let attempt = 0; attempt < 3; attempt++) {
-      try {
-        writeFileSync(path, mine, { flag: "wx", mode: 0o600 });
-        return true;
-      } catch (error) {
-        if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
-      }
-      const holder = readOr(path, "");
-      if (holder === mine) return true;
-      const [pid, start] = holder.split(" ");
-      if (pid !== undefined && start !== undefined && start !== "" && processStart(Number(pid)) === start) return false;
-      // The holder is dead. Renaming is atomic: of two cores that see this at once, one succeeds.
-      try {
-        const stale = `${path}.${randomBytes(4).toString("hex")}.stale`;
-        renameSync(path, stale);
-        rmSync(stale, { force: true });
-      } catch {
-        // The other core was faster; look again.
-      }
-    }
-    return false;
+    return takeLock(join(this.#folder, `${id}.lock`));
   }
 
   /** Gives that right back, if this process has it. */
   unlock(id: string): void {
-    const path = join(this.#folder, `${id}.lock`);
-    if (readOr(path, "").startsWith(`${process.pid} `)) rmSync(path, { force: true });
-  }
-}
-
-function readOr(path: string, fallback: string): string {
-  try {
-    return readFileSync(path, "utf8");
-  } catch {
-    return fallback;
+    dropLock(join(this.#folder, `${id}.lock`));
   }
 }
 

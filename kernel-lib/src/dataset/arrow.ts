@@ -1,0 +1,243 @@
+/**
+ * Rows to Arrow and the Hugging Face `save_to_disk` folder around them; shared by the dataset writer and the runners.
+ * Arrow IPC *stream* format, features in the schema's metadata, every field nullable (a non-nullable one makes
+ * `datasets` 5.2 cast the whole table and lose its memory map).
+ */
+import { randomBytes } from "node:crypto";
+import type { FileHandle } from "node:fs/promises";
+import { open, rename, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import type { Data, DataType, RecordBatch, RecordBatchStreamWriter, Schema } from "apache-arrow";
+
+/** Types of columns that we write. `image` is datasets' Image feature: encoded bytes, decoded by PIL when looked at. */
+export type FeatureType = "string" | "int64" | "float64" | "image";
+/** Columns by name, in their order. */
+export type Features = Readonly<Record<string, FeatureType>>;
+/** A row: a value or null for every column; `image` takes the encoded bytes. */
+export type Row = Readonly<Record<string, string | number | Uint8Array | null | undefined>>;
+
+type Arrow = typeof import("apache-arrow");
+let loaded: Promise<Arrow> | undefined;
+
+/** apache-arrow, loaded when first needed: it costs 0.2 s. */
+export function arrow(): Promise<Arrow> {
+  loaded ??= import("apache-arrow");
+  return loaded;
+}
+
+/** The features as datasets writes them to `dataset_info.json` and into the schema. */
+export function featuresJson(features: Features): Record<string, object> {
+  return Object.fromEntries(
+    Object.entries(features).map(([name, type]) => [
+      name,
+      type === "image" ? { _type: "Image" } : { dtype: type, _type: "Value" },
+    ]),
+  );
+}
+
+function imageType(a: Arrow): DataType {
+  return new a.Struct([new a.Field("bytes", new a.Binary(), true), new a.Field("path", new a.Utf8(), true)]);
+}
+
+function schemaOf(a: Arrow, features: Features): Schema {
+  const types = { string: () => new a.Utf8(), int64: () => new a.Int64(), float64: () => new a.Float64() };
+  const fields = Object.entries(features).map(
+    ([name, type]) => new a.Field(name, type === "image" ? imageType(a) : types[type](), true),
+  );
+  const meta = JSON.stringify({ info: { features: featuresJson(features) } });
+  return new a.Schema(fields, new Map([["huggingface", meta]]));
+}
+
+/** Bytes one after another with their offsets: how Arrow holds strings and binaries. */
+function variable(values: readonly (Uint8Array | null)[]): { data: Uint8Array; valueOffsets: Int32Array } {
+  const valueOffsets = new Int32Array(values.length + 1);
+  let total = 0;
+  values.forEach((v, i) => {
+    total += v?.length ?? 0;
+    valueOffsets[i + 1] = total;
+  });
+  // Past 2 GiB arrow's 32-bit offsets would wrap silently into a corrupt file.
+  if (total > 0x7fffffff) throw new RangeError("A record batch can't hold more than 2 GiB in one column.");
+  const data = new Uint8Array(total);
+  values.forEach((v, i) => {
+    if (v !== null) data.set(v, valueOffsets[i]);
+  });
+  return { data, valueOffsets };
+}
+
+function validity(values: readonly unknown[]): { nullBitmap: Uint8Array; nullCount: number } {
+  // Arrow pads bitmaps to 8 bytes.
+  const nullBitmap = new Uint8Array(Math.ceil(values.length / 64) * 8);
+  let nullCount = 0;
+  values.forEach((v, i) => {
+    if (v === null || v === undefined) nullCount += 1;
+    else nullBitmap[i >> 3] = (nullBitmap[i >> 3] ?? 0) | (1 << (i & 7));
+  });
+  return { nullBitmap, nullCount };
+}
+
+const utf8 = new TextEncoder();
+
+function columnData(a: Arrow, type: FeatureType, values: readonly Row[string][]): Data {
+  const length = values.length;
+  const nulls = validity(values);
+  switch (type) {
+    case "string": {
+      const bytes = values.map((v) => (v === null || v === undefined ? null : utf8.encode(String(v))));
+      return a.makeData({ type: new a.Utf8(), length, ...nulls, ...variable(bytes) });
+    }
+    case "int64": {
+      const data = BigInt64Array.from(values, (v) => (typeof v === "number" ? BigInt(Math.trunc(v)) : 0n));
+      return a.makeData({ type: new a.Int64(), length, ...nulls, data });
+    }
+    case "float64": {
+      const data = Float64Array.from(values, (v) => (typeof v === "number" ? v : 0));
+      return a.makeData({ type: new a.Float64(), length, ...nulls, data });
+    }
+    case "image": {
+      const bytes = values.map((v) => (v instanceof Uint8Array ? v : null));
+      const children = [
+        a.makeData({ type: new a.Binary(), length, ...validity(bytes), ...variable(bytes) }),
+        columnData(
+          a,
+          "string",
+          values.map(() => null),
+        ),
+      ];
+      return a.makeData({ type: imageType(a) as never, length, ...nulls, children } as never) as Data;
+    }
+  }
+}
+
+/** One Arrow IPC stream file, written batch by batch with bounded memory, visible under its name only when whole. */
+export class ArrowFile {
+  readonly path: string;
+  /** Bytes written so far. */
+  bytes = 0;
+  rows = 0;
+  readonly #features: Features;
+  readonly #file: FileHandle;
+  readonly #arrow: Arrow;
+  readonly #schema: Schema;
+  readonly #writer: RecordBatchStreamWriter;
+  readonly #chunks: Uint8Array[];
+  readonly #onBytes: ((chunk: Uint8Array) => void) | undefined;
+
+  private constructor(
+    path: string,
+    features: Features,
+    file: FileHandle,
+    a: Arrow,
+    onBytes: ((chunk: Uint8Array) => void) | undefined,
+  ) {
+    this.path = path;
+    this.#features = features;
+    this.#file = file;
+    this.#arrow = a;
+    this.#schema = schemaOf(a, features);
+    this.#onBytes = onBytes;
+    const chunks: Uint8Array[] = [];
+    // The writer's own stream has no backpressure: two to three times the peak memory of collecting and writing a batch.
+    class Collector extends a.RecordBatchStreamWriter {
+      protected override _write(chunk: ArrayBufferView): this {
+        if (chunk.byteLength > 0) {
+          chunks.push(new Uint8Array(chunk.buffer, chunk.byteOffset, chunk.byteLength));
+          this._position += chunk.byteLength;
+        }
+        return this;
+      }
+    }
+    this.#chunks = chunks;
+    this.#writer = new Collector();
+    this.#writer.reset(undefined, this.#schema);
+  }
+
+  /** Creates `<path>.part`; {@link close} gives it its name. `onBytes` sees every byte in order, for hashing. */
+  static async create(path: string, features: Features, onBytes?: (chunk: Uint8Array) => void): Promise<ArrowFile> {
+    return new ArrowFile(path, features, await open(`${path}.part`, "w"), await arrow(), onBytes);
+  }
+
+  /** Writes rows as one record batch. */
+  async write(rows: readonly Row[]): Promise<void> {
+    if (rows.length === 0) return;
+    const a = this.#arrow;
+    const children = Object.entries(this.#features).map(([name, type]) =>
+      columnData(
+        a,
+        type,
+        rows.map((row) => row[name] ?? null),
+      ),
+    );
+    const struct = a.makeData({ type: new a.Struct(this.#schema.fields), length: rows.length, nullCount: 0, children });
+    this.#writer.write(new a.RecordBatch(this.#schema, struct) as RecordBatch);
+    this.rows += rows.length;
+    await this.#flush();
+  }
+
+  async #flush(): Promise<void> {
+    const chunks = this.#chunks.splice(0);
+    for (const chunk of chunks) this.#onBytes?.(chunk);
+    let left = chunks;
+    while (left.length > 0) {
+      // writev may write less than it was given.
+      let { bytesWritten } = await this.#file.writev(left.slice(0, 1000));
+      this.bytes += bytesWritten;
+      const rest: Uint8Array[] = [];
+      for (const chunk of left) {
+        if (bytesWritten >= chunk.length) bytesWritten -= chunk.length;
+        else {
+          rest.push(chunk.subarray(bytesWritten));
+          bytesWritten = 0;
+        }
+      }
+      left = rest;
+    }
+  }
+
+  /** Ends the stream, syncs it and gives the file its name. */
+  async close(): Promise<void> {
+    this.#writer.finish();
+    await this.#flush();
+    await this.#file.sync();
+    await this.#file.close();
+    await rename(`${this.path}.part`, this.path);
+  }
+
+  /** Gives up: closes the file and leaves the `.part` behind for the caller to remove. */
+  async abandon(): Promise<void> {
+    await this.#file.close().catch(() => undefined);
+  }
+}
+
+/**
+ * Writes `state.json` and `dataset_info.json` so that `load_from_disk` reads the shards `files` in this order. Each is
+ * replaced by rename: a reader at any moment finds the old list or the new one.
+ */
+export async function writeDatasetFiles(
+  folder: string,
+  features: Features,
+  files: readonly string[],
+  fingerprint: string = randomBytes(8).toString("hex"),
+): Promise<void> {
+  const whole = async (name: string, value: unknown) => {
+    await writeFile(join(folder, `${name}.part`), `${JSON.stringify(value, null, 2)}\n`);
+    await rename(join(folder, `${name}.part`), join(folder, name));
+  };
+  await whole("dataset_info.json", {
+    citation: "",
+    description: "",
+    features: featuresJson(features),
+    homepage: "",
+    license: "",
+  });
+  // datasets indexes all seven keys; leaving one out is a KeyError (checked one by one with 5.2.0).
+  await whole("state.json", {
+    _data_files: files.map((filename) => ({ filename })),
+    _fingerprint: fingerprint,
+    _format_columns: null,
+    _format_kwargs: {},
+    _format_type: null,
+    _output_all_columns: false,
+    _split: null,
+  });
+}

@@ -1,0 +1,196 @@
+/**
+ * Rows back out of HF `save_to_disk` folders: ours, and those that Python wrote. Record batch by record batch, so that
+ * a folder of any size is read in bounded memory.
+ */
+import { createReadStream } from "node:fs";
+import { readFile, stat } from "node:fs/promises";
+import { basename, join } from "node:path";
+import { DatasetError } from "../errors.js";
+import { sniff } from "../images.js";
+import type { Json } from "../protocol.js";
+import type { LanguageMap, Page } from "../sources/index.js";
+import { arrow } from "./arrow.js";
+
+/** One page as a runner left it. */
+export interface ResultRow {
+  key: string;
+  source: string;
+  page: number;
+  label: LanguageMap | null;
+  /** Null where the page ended in an error. */
+  text: string | null;
+  markdown: string | null;
+  /** Boxes, categories and texts, as the engine gives them. */
+  layout: Json;
+  /** Why there is no text, in words; null for a page that went well. */
+  error: string | null;
+  /** 0 to 100, where the engine has one. */
+  confidence: number | null;
+  seconds: number | null;
+  width: number | null;
+  height: number | null;
+  /** Model, revision, prompt, versions: enough to repeat it. */
+  inferenceInfo: Json;
+}
+
+/** Shards of a dataset folder in order. A DatasetDict's folder stands for its split (`split`, or its first). */
+export async function shardFiles(folder: string, split?: string): Promise<string[]> {
+  const dict = await readFile(join(folder, "dataset_dict.json"), "utf8").catch(() => undefined);
+  if (dict !== undefined) {
+    const { splits } = JSON.parse(dict) as { splits: string[] };
+    const chosen = split ?? splits[0];
+    if (chosen === undefined || !splits.includes(chosen))
+      throw new DatasetError(`${folder} has no split ${JSON.stringify(split)}.`, `It has: ${splits.join(", ")}.`);
+    return shardFiles(join(folder, basename(chosen)));
+  }
+  try {
+    const state = JSON.parse(await readFile(join(folder, "state.json"), "utf8")) as {
+      _data_files: { filename: string }[];
+    };
+    // A foreign state.json can name anything: only files of this very folder are read.
+    return state._data_files.map(({ filename }) => join(folder, basename(filename)));
+  } catch (cause) {
+    const there = await stat(folder).catch(() => undefined);
+    throw new DatasetError(
+      there === undefined
+        ? `There is no folder ${folder}.`
+        : `${folder} is no dataset folder: it has no readable state.json.`,
+      "Give a folder that `save_to_disk` wrote.",
+      { cause },
+    );
+  }
+}
+
+/** Rows of a dataset folder as plain objects: int64 as number where it is exact, structs and lists as JSON-like values. */
+export async function* readRows(
+  folder: string,
+  options: { columns?: readonly string[]; split?: string } = {},
+): AsyncGenerator<Record<string, unknown>> {
+  const a = await arrow();
+  for (const file of await shardFiles(folder, options.split)) {
+    const stream = createReadStream(file, { highWaterMark: 1 << 20 });
+    try {
+      const reader = await a.RecordBatchReader.from(stream);
+      for await (const batch of reader) {
+        const names = batch.schema.fields.map((f) => String(f.name));
+        const wanted = options.columns === undefined ? names : names.filter((n) => options.columns?.includes(n));
+        const columns = wanted.map((name) => [name, batch.getChild(name)] as const);
+        for (let i = 0; i < batch.numRows; i++) {
+          const row: Record<string, unknown> = {};
+          for (const [name, vector] of columns) row[name] = plain(vector?.get(i));
+          yield row;
+        }
+      }
+    } catch (cause) {
+      if (cause instanceof DatasetError) throw cause;
+      throw new DatasetError(
+        `${file} can't be read: ${(cause as Error).message}`,
+        "It may be damaged or only half written.",
+        { cause },
+      );
+    } finally {
+      stream.destroy();
+    }
+  }
+}
+
+/** Arrow's values as ordinary ones. */
+function plain(value: unknown): unknown {
+  if (value === null || value === undefined) return null;
+  if (typeof value === "bigint")
+    return value >= Number.MIN_SAFE_INTEGER && value <= Number.MAX_SAFE_INTEGER ? Number(value) : String(value);
+  if (typeof value !== "object" || value instanceof Uint8Array || value instanceof Date) return value;
+  if (ArrayBuffer.isView(value)) return [...(value as unknown as Iterable<unknown>)].map(plain);
+  if (Symbol.iterator in value) {
+    const items = [...(value as Iterable<unknown>)];
+    // A struct row iterates over [name, value] pairs, a list over its values.
+    if ("toJSON" in value && !("length" in value))
+      return Object.fromEntries((items as [string, unknown][]).map(([k, v]) => [k, plain(v)]));
+    return items.map(plain);
+  }
+  return value;
+}
+
+function bytesOf(image: unknown): Uint8Array | undefined {
+  if (image instanceof Uint8Array) return image;
+  const bytes = (image as { bytes?: unknown } | null)?.bytes;
+  return bytes instanceof Uint8Array ? bytes : undefined;
+}
+
+function json(text: unknown): Json {
+  if (typeof text !== "string" || text === "") return null;
+  try {
+    return JSON.parse(text) as Json;
+  } catch {
+    return text;
+  }
+}
+
+function text(value: unknown): string | null {
+  return typeof value === "string" ? value : null;
+}
+
+function number(value: unknown): number | null {
+  return typeof value === "number" && Number.isFinite(value) ? value : null;
+}
+
+/** Pages of a dataset that {@link writeDataset} wrote, images and all. */
+export async function* readPages(folder: string): AsyncGenerator<Page> {
+  for await (const row of readRows(folder)) yield pageOf(row);
+}
+
+function pageOf(row: Record<string, unknown>): Page {
+  const image = bytesOf(row.image) ?? new Uint8Array(0);
+  const label = json(row.label);
+  return {
+    key: text(row.key) ?? "",
+    // Copied out of the batch: a page that is kept must not keep all pages of its batch.
+    image: image.slice(),
+    mime: sniff(image)?.mime ?? "application/octet-stream",
+    width: number(row.width) ?? 0,
+    height: number(row.height) ?? 0,
+    source: text(row.source) ?? "",
+    page: number(row.page) ?? 0,
+    ...(label === null ? {} : { label: label as LanguageMap }),
+    metadata: (json(row.metadata) ?? {}) as { [key: string]: Json },
+  };
+}
+
+/** The page with that key, or undefined. Reads keys first and one image. */
+export async function readPage(folder: string, key: string): Promise<Page | undefined> {
+  const [page] = await readPagesByKey(folder, [key]);
+  return page;
+}
+
+/** The pages with those keys, in the dataset's order, in one pass over the files. */
+export async function readPagesByKey(folder: string, keys: readonly string[]): Promise<Page[]> {
+  const wanted = new Set(keys);
+  const found: Page[] = [];
+  if (wanted.size === 0) return found;
+  for await (const row of readRows(folder)) {
+    if (!wanted.delete(text(row.key) ?? "")) continue;
+    found.push(pageOf(row));
+    if (wanted.size === 0) break;
+  }
+  return found;
+}
+
+/** Rows of a runner's output, as they are by now. */
+export async function* readResults(folder: string): AsyncGenerator<ResultRow> {
+  for await (const row of readRows(folder))
+    yield {
+      key: text(row.key) ?? "",
+      source: text(row.source) ?? "",
+      page: number(row.page) ?? 0,
+      label: json(row.label) as LanguageMap | null,
+      text: text(row.text),
+      markdown: text(row.markdown),
+      layout: json(row.layout),
+      error: text(row.error),
+      confidence: number(row.confidence),
+      seconds: number(row.seconds),
+      width: number(row.width),
+      height: number(row.height),
+      inferenceInfo: json(row.inference_info),
+    };
+}

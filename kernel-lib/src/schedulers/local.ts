@@ -1,0 +1,125 @@
+/**
+ * The scheduler of this machine: a small SLURM. It takes the very batch script that a cluster would get, reads its
+ * `#SBATCH` lines, and runs it as a process group of its own: a queue, a time limit, cancel, requeue, an exit status.
+ * Jobs outlive the agent and the daemon that watches them.
+ */
+import { spawn } from "node:child_process";
+import { closeSync, mkdirSync, openSync } from "node:fs";
+import { basename, dirname, join, resolve } from "node:path";
+import type { Transport } from "../cluster/transport.js";
+import { SchedulerError } from "../errors.js";
+import { distFile } from "../paths.js";
+import { holderOf, lives } from "../process.js";
+import { isEnd } from "../protocol.js";
+import type { Observation, Scheduler } from "./index.js";
+import {
+  bootId,
+  jobIds,
+  type LocalJob,
+  newJobFolder,
+  queueDir,
+  readJson,
+  readText,
+  request,
+  statusOf,
+  writeWhole,
+} from "./local-queue.js";
+import { directives, slurmSeconds } from "./sbatch.js";
+import { batchScript } from "./script.js";
+
+/** The scheduler `local`. */
+export const local: Scheduler = {
+  kind: "local",
+  script: batchScript,
+  submitCommand: (path) => ["yale-local-sbatch", path],
+
+  async submit(_transport: Transport, path: string): Promise<string> {
+    const text = readText(path);
+    if (text === undefined) throw new SchedulerError(`The batch script ${path} can't be read.`);
+    const d = directives(text);
+    const chdir = d.get("chdir") ?? dirname(path);
+    const time = d.get("time");
+    const limit = time === undefined ? undefined : slurmSeconds(time);
+    if (time !== undefined && limit === undefined)
+      throw new SchedulerError(`Invalid --time specification ${JSON.stringify(time)}.`, 'Write "HH:MM:SS".');
+    const warn = /^(?:B:)?(USR1|USR2|TERM|INT)(?:@(\d+))?$/.exec(d.get("signal") ?? "");
+    const after = (d.get("dependency") ?? "")
+      .split(",")
+      .filter((part) => part !== "")
+      .map((part) => {
+        const m = /^(afterok|afterany):(\d+)$/.exec(part);
+        if (m === null)
+          throw new SchedulerError(
+            `The dependency ${JSON.stringify(part)} is not known here.`,
+            "Use afterok or afterany.",
+          );
+        return { id: m[2] ?? "", condition: m[1] as "afterok" | "afterany" };
+      });
+    const cpus = Number(d.get("cpus-per-task"));
+    const { id, folder } = newJobFolder();
+    const job: LocalJob = {
+      id,
+      script: resolve(path),
+      chdir,
+      name: d.get("job-name") ?? basename(path),
+      comment: d.get("comment") ?? "",
+      output: resolve(chdir, d.get("output") ?? `slurm-${id}.out`),
+      append: d.get("open-mode") === "append",
+      ...(Number.isInteger(cpus) && cpus > 0 ? { cpus } : {}),
+      ...(limit === undefined ? {} : { limit }),
+      ...(warn === null ? {} : { warn: { signal: `SIG${warn[1]}` as NodeJS.Signals, seconds: Number(warn[2] ?? 60) } }),
+      after,
+      submittedAt: new Date().toISOString(),
+      boot: bootId(),
+    };
+    writeWhole(join(folder, "job.json"), `${JSON.stringify(job)}\n`);
+    ensureDaemon();
+    return id;
+  },
+
+  async find(_transport, token) {
+    // From the newest back: what is looked for was submitted a moment ago.
+    for (const id of jobIds().reverse())
+      if (readJson<LocalJob>(join(queueDir(), "jobs", id, "job.json"))?.comment === token) return id;
+    return undefined;
+  },
+
+  async query(_transport, ids) {
+    const seen = new Map<string, Observation>();
+    let waiting = false;
+    for (const id of ids) {
+      const status = statusOf(id);
+      if (status === undefined) continue;
+      const { restarts: _, ...rest } = status;
+      seen.set(id, { ...rest, raw: status.state.toUpperCase() });
+      if (!isEnd(status.state)) waiting = true;
+    }
+    if (waiting) ensureDaemon();
+    return seen;
+  },
+
+  async cancel(_transport, ids) {
+    for (const id of ids) {
+      const status = statusOf(id);
+      if (status !== undefined && !isEnd(status.state)) request(id, "cancel");
+    }
+    ensureDaemon();
+  },
+};
+
+/** Makes sure that the daemon runs; it ends by itself when nothing is left to do. */
+function ensureDaemon(): void {
+  const lock = join(queueDir(), "daemon");
+  const holder = holderOf(lock);
+  if (holder !== undefined && lives(holder)) return;
+  mkdirSync(queueDir(), { recursive: true });
+  const log = openSync(join(queueDir(), "daemon.log"), "a", 0o600);
+  const child = spawn(process.execPath, [distFile("local-scheduler.cjs")], {
+    detached: true,
+    stdio: ["ignore", log, log],
+    env: process.env,
+  });
+  closeSync(log);
+  child.on("error", () => undefined);
+  child.unref();
+}

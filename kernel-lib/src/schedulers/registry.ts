@@ -1,0 +1,13 @@
+/** The schedulers there are. Contract tests loop over this list. */
+import type { Scheduler } from "./index.js";
+import { local } from "./local.js";
+
+/** All schedulers. One line for one more. */
+export const SCHEDULERS: readonly Scheduler[] = [local];
+
+/** The scheduler of that kind. */
+export function scheduler(kind: Scheduler["kind"]): Scheduler {
+  const found = SCHEDULERS.find((s) => s.kind === kind);
+  if (found === undefined) throw new TypeError(`There is no scheduler ${kind}.`);
+  return found;
+}

@@ -1,0 +1,149 @@
+/** Worker thread that reads PDFs with pdf.js and encodes pages with sharp. One file is kept open at a time. */
+import { readFile } from "node:fs/promises";
+import { createRequire } from "node:module";
+import { dirname, join } from "node:path";
+import { parentPort } from "node:worker_threads";
+import type { Canvas } from "@napi-rs/canvas";
+import type { PDFDocumentProxy } from "pdfjs-dist";
+import type { Json } from "../protocol.js";
+import { type PassThrough, passThrough } from "./pdf-passthrough.js";
+import type { PdfAnswer, PdfInfo, PdfPage, PdfRequest } from "./pdf-pool.js";
+
+/** Pixels of a page at most: about A0 at 200 dpi. A larger page is rendered at a lower resolution. */
+const MAX_PIXELS = 64e6;
+/** PNG level: 2 is three to seven times faster than the default and hardly larger (measured on text and scans). */
+const PNG_LEVEL = 2;
+
+interface Open {
+  path: string;
+  password: string | undefined;
+  bytes: Uint8Array;
+  doc: PDFDocumentProxy;
+  through: PassThrough | undefined;
+}
+
+let current: Open | undefined;
+/** What pdf.js warned of while the present page was made. */
+let warnings: string[] = [];
+// pdf.js has no other way to tell of an image or font that it left out.
+console.log = (...words: unknown[]) => void warnings.push(words.join(" "));
+console.warn = console.log;
+
+async function open(path: string, password: string | undefined): Promise<Open> {
+  if (current !== undefined && current.path === path && current.password === password) return current;
+  await current?.doc.loadingTask.destroy();
+  current = undefined;
+  const bytes = new Uint8Array(await readFile(path));
+  const pdfjs = await import("pdfjs-dist/legacy/build/pdf.mjs");
+  const home = dirname(createRequire(import.meta.url).resolve("pdfjs-dist/package.json"));
+  const folder = (name: string) => `${join(home, name)}/`;
+  const doc = await pdfjs.getDocument({
+    // pdf.js takes the buffer for itself; pass-through reads the other copy.
+    data: bytes.slice(),
+    ...(password === undefined ? {} : { password }),
+    standardFontDataUrl: folder("standard_fonts"),
+    cMapUrl: folder("cmaps"),
+    cMapPacked: true,
+    wasmUrl: folder("wasm"),
+    iccUrl: folder("iccs"),
+    isEvalSupported: false,
+    disableFontFace: true,
+    useSystemFonts: false,
+    verbosity: pdfjs.VerbosityLevel.WARNINGS,
+  }).promise;
+  current = { path, password, bytes, doc, through: undefined };
+  return current;
+}
+
+async function info(request: PdfRequest): Promise<PdfInfo> {
+  const { doc, bytes } = await open(request.path, request.password);
+  const labels = await doc.getPageLabels().catch(() => null);
+  const meta = await doc.getMetadata().catch(() => undefined);
+  const metadata: { [key: string]: Json } = {};
+  for (const [name, value] of Object.entries(meta?.info ?? {}))
+    if (
+      typeof value === "string" &&
+      value !== "" &&
+      /^(Title|Author|Subject|Keywords|Creator|Producer|CreationDate|ModDate)$/.test(name)
+    )
+      metadata[name.charAt(0).toLowerCase() + name.slice(1)] = value.slice(0, 2000);
+  const end = Buffer.from(bytes.buffer, bytes.byteOffset + Math.max(0, bytes.length - 2048));
+  return { pages: doc.numPages, metadata, truncated: !end.includes("%%EOF"), ...(labels === null ? {} : { labels }) };
+}
+
+async function page(request: PdfRequest & { type: "page" }): Promise<PdfPage> {
+  const file = await open(request.path, request.password);
+  if (request.passthrough && request.password === undefined) {
+    file.through ??= await passThrough(file.bytes);
+    const scan = file.through.page(request.page);
+    if (scan !== undefined) return { ...scan, metadata: { passThrough: true } };
+  }
+  return render(file.doc, request.page, request.dpi);
+}
+
+async function render(doc: PDFDocumentProxy, number: number, dpi: number): Promise<PdfPage> {
+  warnings = [];
+  const pdfPage = await doc.getPage(number);
+  try {
+    const points = pdfPage.getViewport({ scale: 1 });
+    const wanted = (dpi / 72) * (pdfPage.userUnit || 1);
+    const scale = Math.min(wanted, Math.sqrt(MAX_PIXELS / (points.width * points.height)));
+    const viewport = pdfPage.getViewport({ scale });
+    // Rounded up, a 300 dpi scan of 2480 pixels would be resampled to 2481.
+    const width = Math.max(1, Math.round(viewport.width));
+    const height = Math.max(1, Math.round(viewport.height));
+    const factory = doc.canvasFactory as {
+      create(w: number, h: number): { canvas: Canvas };
+      destroy(c: { canvas: Canvas }): void;
+    };
+    const target = factory.create(width, height);
+    try {
+      await pdfPage.render({ canvas: target.canvas as never, viewport, background: "white" }).promise;
+      const lost = warnings.find((w) =>
+        /JpxError|Jbig2Error|JpegError|Unable to decode image|Dependent image isn't ready|getOperatorList - ignoring/i.test(
+          w,
+        ),
+      );
+      if (lost !== undefined)
+        throw new Error(`A part of the page can't be decoded (${lost.replace(/^Warning: /, "").slice(0, 200)}).`);
+      const { default: sharp } = await import("sharp");
+      const image = await sharp(target.canvas.data(), { raw: { width, height, channels: 4 } })
+        .removeAlpha()
+        .png({ compressionLevel: PNG_LEVEL })
+        .toBuffer();
+      const metadata: { [key: string]: Json } = { dpi: Math.round((scale * 72) / (pdfPage.userUnit || 1)) };
+      const fonts = warnings.find(
+        (w) => /font/i.test(w) && /(substitut|missing|unable|not embedded|standardFontDataUrl)/i.test(w),
+      );
+      if (fonts !== undefined) metadata.warning = fonts.slice(0, 200);
+      return { image, mime: "image/png", width, height, metadata };
+    } finally {
+      factory.destroy(target);
+    }
+  } finally {
+    pdfPage.cleanup();
+  }
+}
+
+function explain(error: unknown): { what: string; fix: string } {
+  const { name, message } = error as Error;
+  if (name === "PasswordException")
+    return /incorrect/i.test(message)
+      ? { what: "The password is wrong.", fix: "Give the right one with the source's option password." }
+      : {
+          what: "The PDF is encrypted and needs a password.",
+          fix: "Give it with the source's option password, or save it without.",
+        };
+  if (name === "InvalidPDFException" || name === "FormatError" || name === "UnknownErrorException")
+    return { what: `The PDF is damaged: ${message}`, fix: "Get it again from where it came; it may be cut off." };
+  return { what: message, fix: "Look at it in a PDF viewer; it may be damaged." };
+}
+
+parentPort?.on("message", (request: PdfRequest) => {
+  const work =
+    request.type === "open" ? info(request).then((i) => ({ info: i })) : page(request).then((made) => ({ made }));
+  work.then(
+    (answer) => parentPort?.postMessage({ id: request.id, ...answer } satisfies PdfAnswer),
+    (error: unknown) => parentPort?.postMessage({ id: request.id, error: explain(error) } satisfies PdfAnswer),
+  );
+});

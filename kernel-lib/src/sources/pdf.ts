@@ -1,0 +1,266 @@
+/**
+ * PDF files: one, a glob's, or a folder's. Full-page scans pass through as the scanner's own bytes; every other page is
+ * rendered by pdf.js in worker threads, in order, a few pages ahead. A file that can't be read is one fault.
+ */
+import { open, readFile } from "node:fs/promises";
+import { SourceError, UsageError } from "../errors.js";
+import type { Json, SourceSpec } from "../protocol.js";
+import { type SourceFile, sourceFiles } from "./files.js";
+import type { Inspection, PageOrFault, Source, SourceType } from "./index.js";
+import { type PdfInfo, PdfPool } from "./pdf-pool.js";
+
+const OPTIONS = {
+  dpi: "resolution at which pages are rendered; default 200",
+  pages: 'pages to take, such as "1-3,7" or "5-"; default all',
+  password: "for encrypted files",
+  recursive: "look into folders of the folder; default true",
+  passthrough: "take full-page JPEG scans as they are; default true",
+} as const;
+
+interface PdfOptions {
+  dpi: number;
+  pages?: (page: number) => boolean;
+  password?: string;
+  recursive: boolean;
+  passthrough: boolean;
+}
+
+/** Source type `pdf`. */
+export const pdf: SourceType = {
+  kind: "pdf",
+  options: OPTIONS,
+  async open(spec) {
+    const options = checkOptions(spec);
+    const files = await sourceFiles(spec.location, "*.pdf", options.recursive);
+    if (files.length === 0)
+      throw new SourceError(`There are no PDF files in ${spec.location}.`, "Check the path, or use recursive.");
+    return new PdfSource(files, options);
+  },
+  async detect(location) {
+    if (/^[a-z][a-z0-9+.-]*:\/\//i.test(location)) return { score: 0, why: "an address on the web" };
+    const files = await sourceFiles(location, "*.pdf", true).catch(() => []);
+    if (files.length === 0) return { score: 0, why: "no PDF files there" };
+    const [first] = files;
+    if (files.length === 1 && first !== undefined) {
+      if (await beginsAsPdf(first.path)) return { score: 1, why: "it begins with %PDF" };
+      return /\.pdf$/i.test(first.path) ? { score: 0.6, why: "it is called .pdf" } : { score: 0, why: "it is no PDF" };
+    }
+    const named = files.filter((f) => /\.pdf$/i.test(f.name)).length;
+    return named === 0 ? { score: 0, why: "no PDF files there" } : { score: 0.9, why: `it holds ${named} PDF files` };
+  },
+};
+
+function checkOptions(spec: SourceSpec): PdfOptions {
+  const o = spec.options ?? {};
+  const dpi = o.dpi ?? 200;
+  if (typeof dpi !== "number" || !(dpi >= 36 && dpi <= 1200))
+    throw new UsageError(`dpi: got ${JSON.stringify(dpi)}.`, "Allowed: a number from 36 to 1200.");
+  const flag = (name: "recursive" | "passthrough") => {
+    const value = o[name] ?? true;
+    if (typeof value !== "boolean")
+      throw new UsageError(`${name}: got ${JSON.stringify(value)}.`, "Allowed: true, false.");
+    return value;
+  };
+  if (o.password !== undefined && typeof o.password !== "string") throw new UsageError("password: it must be a text.");
+  const pages = o.pages === undefined ? undefined : pageRanges(o.pages);
+  return {
+    dpi,
+    recursive: flag("recursive"),
+    passthrough: flag("passthrough"),
+    ...(pages === undefined ? {} : { pages }),
+    ...(o.password === undefined ? {} : { password: o.password }),
+  };
+}
+
+/** `"1-3,7,10-"` as a test of page numbers, counted from 1. Throws UsageError. */
+export function pageRanges(value: Json): (page: number) => boolean {
+  const refuse = () =>
+    new UsageError(`pages: got ${JSON.stringify(value)}.`, 'Allowed: numbers and ranges from 1, such as "1-3,7,10-".');
+  if (typeof value === "number" && Number.isInteger(value) && value >= 1) return (page) => page === value;
+  if (typeof value !== "string") throw refuse();
+  const ranges = value.split(",").map((part) => {
+    const m = /^\s*(\d+)?\s*(-)?\s*(\d+)?\s*$/.exec(part);
+    if (m === null || (m[1] === undefined && m[3] === undefined) || (m[2] === undefined && m[3] !== undefined))
+      throw refuse();
+    const from = Number(m[1] ?? "1");
+    const to = m[2] === undefined ? from : Number(m[3] ?? Number.POSITIVE_INFINITY);
+    if (from < 1 || to < from) throw refuse();
+    return [from, to] as const;
+  });
+  return (page) => ranges.some(([from, to]) => page >= from && page <= to);
+}
+
+async function beginsAsPdf(path: string): Promise<boolean> {
+  const file = await open(path, "r");
+  try {
+    // Readers accept some rubbish before the header (ISO 32000-1, implementation note 13: within 1024 bytes).
+    const { buffer, bytesRead } = await file.read(Buffer.alloc(1024), 0, 1024, 0);
+    return buffer.subarray(0, bytesRead).includes("%PDF-");
+  } finally {
+    await file.close();
+  }
+}
+
+class PdfSource implements Source {
+  readonly kind = "pdf";
+  readonly #files: readonly SourceFile[];
+  readonly #options: PdfOptions;
+
+  constructor(files: readonly SourceFile[], options: PdfOptions) {
+    this.#files = files;
+    this.#options = options;
+  }
+
+  /** Files are opened to count their pages, so only a handful are counted. */
+  async count(): Promise<number | undefined> {
+    if (this.#files.length > 20) return undefined;
+    const pool = new PdfPool(1);
+    try {
+      let sum = 0;
+      for (const file of this.#files) {
+        const info = await this.#info(pool, file).catch(() => undefined);
+        if (info !== undefined) sum += this.#wanted(info).length;
+      }
+      return sum;
+    } finally {
+      await pool.close();
+    }
+  }
+
+  #wanted(info: PdfInfo): number[] {
+    const all = Array.from({ length: info.pages }, (_, i) => i + 1);
+    return this.#options.pages === undefined ? all : all.filter(this.#options.pages);
+  }
+
+  async #info(pool: PdfPool, file: SourceFile): Promise<PdfInfo> {
+    return pool.open(file.path, this.#options.password);
+  }
+
+  async inspect(): Promise<Inspection> {
+    const pool = new PdfPool(1);
+    const found: Inspection = { kind: this.kind, count: 0, pages: [], skipped: [] };
+    try {
+      for (const file of this.#files)
+        try {
+          await expectPdf(file.path);
+          const info = await this.#info(pool, file);
+          if (info.pages === 0) throw new SourceError(NO_PAGES);
+          for (const page of this.#wanted(info)) {
+            found.count = (found.count ?? 0) + 1;
+            const label = info.labels?.[page - 1];
+            if (found.pages.length < 1000) found.pages.push({ key: keyOf(file, page), ...(label ? { label } : {}) });
+          }
+        } catch (error) {
+          found.skipped.push({ key: file.name, reason: (error as SourceError).what ?? (error as Error).message });
+        }
+      return found;
+    } finally {
+      await pool.close();
+    }
+  }
+
+  async *pages(options: { signal?: AbortSignal } = {}): AsyncGenerator<PageOrFault> {
+    const pool = new PdfPool();
+    try {
+      for (const file of this.#files) {
+        if (options.signal?.aborted) return;
+        yield* this.#file(pool, file, options.signal);
+      }
+    } finally {
+      await pool.close();
+    }
+  }
+
+  async *#file(pool: PdfPool, file: SourceFile, signal: AbortSignal | undefined): AsyncGenerator<PageOrFault> {
+    const whole = (reason: string, fix: string) => ({ fault: { key: file.name, source: file.name, reason, fix } });
+    let info: PdfInfo;
+    try {
+      await expectPdf(file.path);
+      info = await this.#info(pool, file);
+      if (info.pages === 0) throw new SourceError(NO_PAGES, "Check how it was made.");
+    } catch (error) {
+      const { what, fix, message } = error as SourceError;
+      yield whole(what ?? message, fix ?? "Open it in a PDF viewer; save it again if it shows its pages.");
+      return;
+    }
+    const { dpi, passthrough, password } = this.#options;
+    const wanted = this.#wanted(info);
+    const lost: { page: number; reason: string }[] = [];
+    let next = 0;
+    // A few pages ahead, so that every worker has work while the consumer takes the first.
+    const ahead: { page: number; result: ReturnType<PdfPool["page"]> }[] = [];
+    while (next < wanted.length || ahead.length > 0) {
+      if (signal?.aborted) return;
+      while (ahead.length < pool.size + 1 && next < wanted.length) {
+        const page = wanted[next++] ?? 0;
+        const result = pool.page(file.path, {
+          page,
+          dpi,
+          passthrough,
+          ...(password === undefined ? {} : { password }),
+        });
+        result.catch(() => undefined);
+        ahead.push({ page, result });
+      }
+      const first = ahead.shift();
+      if (first === undefined) break;
+      const { page } = first;
+      try {
+        const made = await first.result;
+        const label = info.labels?.[page - 1];
+        yield {
+          key: keyOf(file, page),
+          image: made.image,
+          mime: made.mime,
+          width: made.width,
+          height: made.height,
+          source: file.name,
+          page,
+          ...(label ? { label: { none: [label] } } : {}),
+          metadata: { ...info.metadata, ...made.metadata },
+        };
+      } catch (error) {
+        const reason = (error as SourceError).what ?? (error as Error).message;
+        if (info.truncated) lost.push({ page, reason });
+        else
+          yield {
+            fault: {
+              key: keyOf(file, page),
+              source: file.name,
+              page,
+              reason,
+              fix: "Look at the page in a PDF viewer.",
+            },
+          };
+      }
+    }
+    // A cut file is one fault, with whatever could be saved of it before the cut.
+    if (info.truncated)
+      yield whole(
+        `The file is cut off${lost.length === 0 ? "" : `: ${lost.length} of ${wanted.length} pages could not be read`}.`,
+        "Get it again from where it came.",
+      );
+  }
+}
+
+const NO_PAGES = "The PDF has no pages.";
+
+function keyOf(file: SourceFile, page: number): string {
+  // The fragment that PDF viewers understand (RFC 8118, section 3).
+  return `${file.name}#page=${page}`;
+}
+
+/** Refuses in words what is no PDF, before a parser says it in its own. */
+async function expectPdf(path: string): Promise<void> {
+  const file = await open(path, "r");
+  const { size } = await file.stat().finally(() => file.close());
+  if (size === 0) throw new SourceError("The file is empty (0 bytes).", "Get it again from where it came.");
+  if (!(await beginsAsPdf(path))) {
+    const start = (await readFile(path)).subarray(0, 512);
+    const printable = start.every((b) => b >= 32 || b === 9 || b === 10 || b === 13);
+    throw new SourceError(
+      `It is not a PDF${printable ? ": it is a text file" : ""} (it does not begin with %PDF).`,
+      "Give it its right name, or leave it out.",
+    );
+  }
+}
