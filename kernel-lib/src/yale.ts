@@ -8,8 +8,7 @@
  * ```
  */
 import { resolve } from "node:path";
-import { inspect } from "node:util";
-import { type InspectRequest, inspectHook, jobsBundle, jobsText } from "./display/index.js";
+import { INSPECT, type InspectRequest, inspectHook, jobsBundle, jobsText } from "./display/index.js";
 import { type BuilderHost, OcrBuilder, RunBuilder } from "./jobs/builder.js";
 import { Job } from "./jobs/job.js";
 import { PageSource, settleSources } from "./jobs/page-source.js";
@@ -31,7 +30,8 @@ export type SourceOptions = { readonly [name: string]: Json };
 
 /** Jobs, newest first. Ending a cell with it shows a table. */
 export class JobList extends Array<Job> {
-  [inspect.custom](depth: number, options: InspectRequest["options"]): string {
+  /** In a notebook: a table; elsewhere lines of text. */
+  [INSPECT](depth: number, options: InspectRequest["options"]): string {
     const records = [...this].map((job) => job.record);
     return inspectHook({ depth, options, text: jobsText(records), bundle: () => jobsBundle(records) });
   }

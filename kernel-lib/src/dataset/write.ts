@@ -9,7 +9,7 @@ import { ArrowFile, type Features, type Row, writeDatasetFiles } from "./arrow.j
 import { type DatasetInfo, MANIFEST } from "./manifest.js";
 
 /** Columns of a page dataset. */
-export const PAGE_FEATURES = {
+export const PAGE_FEATURES: Features = {
   image: "image",
   key: "string",
   source: "string",
@@ -18,7 +18,7 @@ export const PAGE_FEATURES = {
   width: "int64",
   height: "int64",
   metadata: "string",
-} as const satisfies Features;
+};
 
 /** Options of {@link writeDataset}. */
 export interface WriteOptions {

@@ -5,7 +5,7 @@
 export type { Bundle } from "./bundle.js";
 export { dataUrl, escapeHtml, pictureType } from "./html.js";
 export { jobBundle, jobsBundle, jobsText, jobText } from "./job.js";
-export { type InspectRequest, inKernel, inspectHook, type LiveDisplay, showInKernel } from "./kernel.js";
+export { INSPECT, type InspectRequest, inKernel, inspectHook, type LiveDisplay, showInKernel } from "./kernel.js";
 export {
   contactSheetBundle,
   contactSheetText,

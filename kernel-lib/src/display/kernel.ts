@@ -79,6 +79,9 @@ export function showInKernel(bundle: Bundle): LiveDisplay | undefined {
   };
 }
 
+/** Name of the method that Node calls to print an object: `util.inspect.custom`, without loading node:util. */
+export const INSPECT: unique symbol = Symbol.for("nodejs.util.inspect.custom") as never;
+
 /** What an object's `[util.inspect.custom]` hands to {@link inspectHook}. */
 export interface InspectRequest {
   /** The first two arguments that Node gives to `[util.inspect.custom]`. */

@@ -3,8 +3,7 @@
  * process, show the same job.
  */
 import { setTimeout as sleep } from "node:timers/promises";
-import { inspect } from "node:util";
-import { inspectHook, jobBundle, jobText, progressBundle, showInKernel } from "../display/index.js";
+import { INSPECT, inspectHook, jobBundle, jobText, progressBundle, showInKernel } from "../display/index.js";
 import { InterruptedError, JobFailedError, WaitTimeoutError } from "../errors.js";
 import { type Core, isEnd, type JobRecord, type JobSpec, type JobState, type Progress } from "../protocol.js";
 import { Results } from "./results.js";
@@ -157,7 +156,7 @@ export class Job {
   }
 
   /** In a notebook: a cell that ends in the job shows the live card; elsewhere one line of text. */
-  [inspect.custom](depth: number, options: { depth?: number | null }): string {
+  [INSPECT](depth: number, options: { depth?: number | null }): string {
     return inspectHook({
       depth,
       options,

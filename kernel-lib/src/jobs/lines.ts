@@ -4,7 +4,7 @@
  */
 import type { Transport } from "../cluster/transport.js";
 import type { ClusterConfig } from "../config/index.js";
-import { ConnectionError, errorData } from "../errors.js";
+import { ConfigError, ConnectionError, errorData } from "../errors.js";
 import type { Connection } from "../protocol.js";
 import type { Prompts } from "./prompts.js";
 
@@ -32,7 +32,7 @@ export class Lines {
     this.#lines.set(cluster.name, line);
     if (line.transport !== undefined) return line.transport;
     if (cluster.transport !== "local") this.#set(line, "connecting");
-    const opening = this.#connect(cluster, line);
+    const opening = this.#connect(cluster);
     line.transport = opening;
     opening.then(
       () => this.#set(line, "connected"),
@@ -45,23 +45,11 @@ export class Lines {
     return opening;
   }
 
-  async #connect(cluster: ClusterConfig, line: Line): Promise<Transport> {
+  async #connect(cluster: ClusterConfig): Promise<Transport> {
     if (cluster.transport === "local") return (await import("../cluster/local.js")).openLocal();
-    const { openLine } = await import("../cluster/remote.js");
-    return openLine(
-      cluster,
-      async (question) => {
-        this.#set(line, "prompting");
-        try {
-          return await this.#prompts.ask({ ...question, cluster: cluster.name });
-        } finally {
-          this.#set(line, "connecting");
-        }
-      },
-      (error) => {
-        delete line.transport;
-        this.#set(line, "disconnected", errorData(error).what);
-      },
+    throw new ConfigError(
+      `The cluster ${cluster.name} is reached by ${cluster.transport}, which this version does not speak.`,
+      "Use a cluster with `transport: local`.",
     );
   }
 

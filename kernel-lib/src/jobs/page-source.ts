@@ -3,9 +3,8 @@
  * want them here. Nothing is read before it is asked for.
  */
 import { resolve } from "node:path";
-import { inspect } from "node:util";
 import type { DatasetInfo } from "../dataset/index.js";
-import { contactSheetBundle, contactSheetText, type InspectRequest, inspectHook } from "../display/index.js";
+import { contactSheetBundle, contactSheetText, INSPECT, type InspectRequest, inspectHook } from "../display/index.js";
 import { UsageError } from "../errors.js";
 import { cacheDir } from "../paths.js";
 import type { Json, SourceKind, SourceSpec } from "../protocol.js";
@@ -86,7 +85,7 @@ export class PageSource implements Source {
   #bundle: Record<string, unknown> | undefined;
 
   /** In a notebook: the contact sheet if it was made; else one line. */
-  [inspect.custom](depth: number, options: InspectRequest["options"]): string {
+  [INSPECT](depth: number, options: InspectRequest["options"]): string {
     const line = `${this.kind} source: ${this.spec.location}`;
     const bundle = this.#bundle;
     if (bundle === undefined || this.#sheet === undefined) return line;

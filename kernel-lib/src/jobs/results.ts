@@ -1,9 +1,8 @@
 /** The results of a job as its caller sees them: rows of text, and page images that are read when they are looked at. */
 
 import { join } from "node:path";
-import { inspect } from "node:util";
 import { type ResultRow, readPage, readResults } from "../dataset/index.js";
-import { type InspectRequest, inspectHook, resultsBundle, resultsText } from "../display/index.js";
+import { INSPECT, type InspectRequest, inspectHook, resultsBundle, resultsText } from "../display/index.js";
 import { cacheDir } from "../paths.js";
 import type { JobRecord } from "../protocol.js";
 
@@ -78,7 +77,7 @@ export class Results implements Iterable<ResultRow> {
   }
 
   /** In a notebook: page images beside their text; elsewhere the text. */
-  [inspect.custom](depth: number, options: InspectRequest["options"]): string {
+  [INSPECT](depth: number, options: InspectRequest["options"]): string {
     return inspectHook({ depth, options, text: resultsText(this.rows), bundle: () => this.#bundle ?? {} });
   }
 }
