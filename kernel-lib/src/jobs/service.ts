@@ -93,7 +93,7 @@ class JobService implements OpenCore {
   async submit(spec: JobSpec, id: string = newJobId()): Promise<JobRecord> {
     if (!/^[0-9a-z]{4,32}$/.test(id)) throw new UsageError(`${JSON.stringify(id)} is no job id.`);
     const known = this.#driven.get(id)?.record ?? this.#find(id);
-    if (known !== undefined) return known;
+    if (known !== undefined) return structuredClone(known);
     // What can be refused is refused now, while the caller is there to read it.
     const job = await resolveJob(spec);
     for (const { job: other } of job.spec.after ?? []) this.#record(other);
@@ -119,16 +119,16 @@ class JobService implements OpenCore {
   }
 
   async list(filter: JobFilter = {}): Promise<JobRecord[]> {
-    return this.#records.list(filter).map((r) => this.#driven.get(r.id)?.record ?? r);
+    return this.#records.list(filter).map((r) => structuredClone(this.#driven.get(r.id)?.record ?? r));
   }
 
   async get(id: string): Promise<JobRecord> {
-    return this.#record(id);
+    return structuredClone(this.#record(id));
   }
 
   async cancel(id: string): Promise<JobRecord> {
     const record = this.#record(id);
-    if (isEnd(record.state)) return record;
+    if (isEnd(record.state)) return structuredClone(record);
     const driven = this.#driven.get(record.id);
     if (driven === undefined)
       throw new SchedulerError(
@@ -146,7 +146,7 @@ class JobService implements OpenCore {
       if (schedulerId !== undefined) await scheduler.cancel(transport, [schedulerId]);
       this.#watchers.get(this.#watcherKey(record))?.soon();
     }
-    return driven.record;
+    return structuredClone(driven.record);
   }
 
   async retry(id: string, changes?: Partial<JobSpec>): Promise<JobRecord> {

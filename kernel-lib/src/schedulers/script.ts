@@ -63,7 +63,7 @@ ${environment(plan).join("\n")}
 # The work runs as a child, so that this shell can pass signals on while it waits.
 ${spec.kind === "run" ? "cd output || exit 66\n" : ""}${command(plan.command)} &
 child=$!
-trap 'kill -USR1 "$child" 2>/dev/null' USR1
+${spec.kind === "ocr" ? `trap 'kill -USR1 "$child" 2>/dev/null' USR1` : "# A script that knows nothing of the warning would die of it.\ntrap : USR1"}
 trap 'kill -TERM "$child" 2>/dev/null' TERM
 code=0
 while :; do
