@@ -9,16 +9,18 @@ export async function step(title, work) {
   const began = performance.now();
   const seconds = () => `${((performance.now() - began) / 1000).toFixed(1)} s`;
   const live = process.stdout.isTTY === true;
-  process.stdout.write(`  ${title} …${live ? "" : "\n"}`);
-  const ticking = live ? setInterval(() => process.stdout.write(`\r  ${title} … ${seconds()}`), 500) : undefined;
+  const say = (text) => process.stdout.write(live ? `\r\u001b[K  ${text}` : `  ${text}\n`);
+  // A terminal shows the seconds go by; a log gets a line when a step begins to take time.
+  const waiting = live ? setInterval(() => say(`${title} … ${seconds()}`), 500) : setTimeout(() => say(`${title} …`), 500);
   try {
     const word = (await work()) ?? "done";
-    process.stdout.write(`${live ? "\r\u001b[K" : ""}  ${title}: ${word} (${seconds()})\n`);
+    say(`${title}: ${word} (${seconds()})`);
   } catch (error) {
-    process.stdout.write(`${live ? "\r\u001b[K" : ""}  ${title}: failed after ${seconds()}\n`);
+    say(`${title}: failed after ${seconds()}`);
     throw error;
   } finally {
-    clearInterval(ticking);
+    clearInterval(waiting);
+    if (live) process.stdout.write("\n");
   }
 }
 
@@ -26,7 +28,9 @@ export async function step(title, work) {
 export async function run(command, args, options = {}) {
   const { code, stdout, all } = await attempt(command, args, options);
   if (code !== 0)
-    throw new SetupError(`${[command, ...args].join(" ")}\nended with ${code}:\n\n${all.trim() || "(it printed nothing)"}`);
+    throw new SetupError(
+      `${[command, ...args].join(" ")}\nended with ${code}:\n\n${all.trim() || "(it printed nothing)"}`,
+    );
   return stdout;
 }
 

@@ -1,0 +1,225 @@
+/**
+ * A runner's output folder: an HF dataset that can be read at any time, and a journal in front of it. A page that is
+ * done is one appended line; now and then the journal is folded into an Arrow shard; at the end all shards become one,
+ * in the order of the input. Whatever is killed when, every page is there once or not at all.
+ */
+import {
+  appendFileSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  truncateSync,
+  writeFileSync,
+} from "node:fs";
+import { readdir } from "node:fs/promises";
+import { basename, join } from "node:path";
+import { ArrowFile, type Features, writeDatasetFiles } from "../../kernel-lib/src/dataset/arrow.js";
+import { readRows, shardFiles } from "../../kernel-lib/src/dataset/read.js";
+
+/** Columns of a result. */
+export const RESULT_FEATURES: Features = {
+  key: "string",
+  source: "string",
+  page: "int64",
+  label: "string",
+  text: "string",
+  markdown: "string",
+  layout: "string",
+  error: "string",
+  confidence: "float64",
+  seconds: "float64",
+  width: "int64",
+  height: "int64",
+  inference_info: "string",
+};
+
+/** One result; `text` is null where `error` says why. */
+export interface OutputRow {
+  key: string;
+  source: string;
+  page: number;
+  label: string | null;
+  text: string | null;
+  markdown: string | null;
+  layout: string | null;
+  error: string | null;
+  confidence: number | null;
+  seconds: number;
+  width: number;
+  height: number;
+  inference_info: string;
+  [column: string]: string | number | null;
+}
+
+/** The runner can't do what it is asked: exit 64. */
+export class Refused extends Error {}
+
+/** Milliseconds between two folds, so that results can be looked at while the job runs. */
+const FOLD_INTERVAL = 20_000;
+/** Rows of a record batch when shards are put together. */
+const BATCH = 500;
+
+/** The output of one runner. */
+export class Output {
+  /** Attempts so far, this one included. */
+  readonly attempt: number;
+  readonly #folder: string;
+  readonly #journal: string;
+  readonly #keys = new Set<string>();
+  #order = new Map<string, number>();
+  #shards: string[];
+  #pending: OutputRow[] = [];
+  #failed = 0;
+  #lastFold = 0;
+  #folding = false;
+
+  private constructor(folder: string, shards: string[], attempt: number) {
+    this.#folder = folder;
+    this.#journal = join(folder, "journal.jsonl");
+    this.#shards = shards;
+    this.attempt = attempt;
+  }
+
+  /**
+   * Opens a folder, new or of an earlier attempt. Throws {@link Refused} if the earlier attempt read another input or
+   * had other settings: its pages would not fit.
+   */
+  static async open(folder: string, about: { input: string; settings: object }): Promise<Output> {
+    mkdirSync(folder, { recursive: true });
+    const run = join(folder, "run.json");
+    const now = { input: inputFingerprint(about.input), settings: about.settings };
+    let attempt = 1;
+    if (existsSync(run)) {
+      const before = JSON.parse(readFileSync(run, "utf8")) as { input: string; settings: object; attempt: number };
+      attempt = before.attempt + 1;
+      if (before.input !== now.input) throw new Refused("The output holds pages of another input; use a new folder.");
+      if (JSON.stringify(before.settings) !== JSON.stringify(now.settings))
+        throw new Refused(
+          `The output was made with other settings (${JSON.stringify(before.settings)}); use a new folder.`,
+        );
+    }
+    writeFileSync(`${run}.part`, `${JSON.stringify({ ...now, attempt })}\n`);
+    renameSync(`${run}.part`, run);
+    const shards = existsSync(join(folder, "state.json")) ? (await shardFiles(folder)).map((f) => basename(f)) : [];
+    // What a killed attempt wrote and did not enter into state.json does not count.
+    for (const file of await readdir(folder))
+      if (/\.(arrow|part)$/.test(file) && !shards.includes(file)) rmSync(join(folder, file), { force: true });
+    const output = new Output(folder, shards, attempt);
+    await output.#load();
+    return output;
+  }
+
+  async #load(): Promise<void> {
+    if (this.#shards.length > 0)
+      for await (const row of readRows(this.#folder, { columns: ["key", "error"] })) {
+        this.#keys.add(String(row.key));
+        if (row.error !== null) this.#failed += 1;
+      }
+    if (!existsSync(this.#journal)) return;
+    const text = readFileSync(this.#journal, "utf8");
+    const whole = text.lastIndexOf("\n") + 1;
+    if (whole < text.length) truncateSync(this.#journal, Buffer.byteLength(text.slice(0, whole)));
+    for (const line of text.slice(0, whole).split("\n")) {
+      if (line === "") continue;
+      const row = JSON.parse(line) as OutputRow;
+      // Killed between writing the shard and emptying the journal: the shard has it already.
+      if (!this.#keys.has(row.key)) this.#remember(row);
+    }
+  }
+
+  #remember(row: OutputRow): void {
+    this.#keys.add(row.key);
+    this.#pending.push(row);
+    if (row.error !== null) this.#failed += 1;
+  }
+
+  /** Tells the order in which rows shall stand at the end. */
+  async order(keys: readonly string[]): Promise<void> {
+    this.#order = new Map(keys.map((key, i) => [key, i]));
+  }
+
+  /** Pages that are there, and those of them in error. */
+  get done(): number {
+    return this.#keys.size;
+  }
+  get failed(): number {
+    return this.#failed;
+  }
+
+  /** True if a page needs no work any more. */
+  has(key: string): boolean {
+    return this.#keys.has(key);
+  }
+
+  /** Takes a result in: from this line on it survives whatever happens to the process. */
+  add(row: OutputRow): void {
+    if (this.#keys.has(row.key)) return;
+    appendFileSync(this.#journal, `${JSON.stringify(row)}\n`);
+    this.#remember(row);
+  }
+
+  /** Folds the journal if it is time. */
+  async foldIfDue(): Promise<void> {
+    const due = this.#shards.length === 0 && this.#pending.length >= 3 ? 0 : FOLD_INTERVAL;
+    if (this.#folding || this.#pending.length === 0 || Date.now() - this.#lastFold < due) return;
+    await this.#fold();
+  }
+
+  async #fold(): Promise<void> {
+    if (this.#pending.length === 0) return;
+    this.#folding = true;
+    try {
+      const rows = this.#pending;
+      this.#pending = [];
+      const name = `part-${this.attempt}-${String(this.#shards.length).padStart(5, "0")}.arrow`;
+      const file = await ArrowFile.create(join(this.#folder, name), RESULT_FEATURES);
+      for (let i = 0; i < rows.length; i += BATCH) await file.write(rows.slice(i, i + BATCH));
+      await file.close();
+      this.#shards.push(name);
+      await writeDatasetFiles(this.#folder, RESULT_FEATURES, this.#shards);
+      // What came in meanwhile goes back into the journal; the rest is in the shard.
+      writeFileSync(`${this.#journal}.part`, this.#pending.map((r) => `${JSON.stringify(r)}\n`).join(""));
+      renameSync(`${this.#journal}.part`, this.#journal);
+      this.#lastFold = Date.now();
+    } finally {
+      this.#folding = false;
+    }
+  }
+
+  /** Closes the shard; a finished output becomes one file in the order of the input. */
+  async close(options: { finished: boolean }): Promise<void> {
+    await this.#fold();
+    if (!options.finished || this.#keys.size === 0) return;
+    const rows: OutputRow[] = [];
+    for await (const row of readRows(this.#folder)) rows.push(row as unknown as OutputRow);
+    const place = (row: OutputRow) => this.#order.get(row.key) ?? Number.MAX_SAFE_INTEGER;
+    rows.sort((a, b) => place(a) - place(b));
+    const name = "data-00000-of-00001.arrow";
+    const old = this.#shards.filter((s) => s !== name);
+    if (old.length === 0) return;
+    const file = await ArrowFile.create(join(this.#folder, name), RESULT_FEATURES);
+    for (let i = 0; i < rows.length; i += BATCH) await file.write(rows.slice(i, i + BATCH));
+    await file.close();
+    this.#shards = [name];
+    await writeDatasetFiles(this.#folder, RESULT_FEATURES, this.#shards);
+    for (const shard of old) rmSync(join(this.#folder, shard), { force: true });
+    rmSync(this.#journal, { force: true });
+  }
+}
+
+/** What names the input: the hash of a dataset of ours, or the fingerprint of Python's. */
+function inputFingerprint(input: string): string {
+  for (const [file, key] of [
+    ["yale-dataset.json", "hash"],
+    ["state.json", "_fingerprint"],
+  ] as const)
+    try {
+      const value = (JSON.parse(readFileSync(join(input, file), "utf8")) as Record<string, unknown>)[key];
+      if (typeof value === "string") return value;
+    } catch {
+      // Not this kind.
+    }
+  return "unknown";
+}
