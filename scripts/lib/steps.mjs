@@ -11,7 +11,9 @@ export async function step(title, work) {
   const live = process.stdout.isTTY === true;
   const say = (text) => process.stdout.write(live ? `\r\u001b[K  ${text}` : `  ${text}\n`);
   // A terminal shows the seconds go by; a log gets a line when a step begins to take time.
-  const waiting = live ? setInterval(() => say(`${title} … ${seconds()}`), 500) : setTimeout(() => say(`${title} …`), 500);
+  const waiting = live
+    ? setInterval(() => say(`${title} … ${seconds()}`), 500)
+    : setTimeout(() => say(`${title} …`), 500);
   try {
     const word = (await work()) ?? "done";
     say(`${title}: ${word} (${seconds()})`);
