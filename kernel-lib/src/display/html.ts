@@ -2,6 +2,7 @@
  * HTML for notebook outputs, and the only place where text becomes HTML. Whatever a template is given is escaped unless
  * it is {@link Markup} itself, so a forgotten escape is not possible.
  */
+import { sniff } from "../images.js";
 
 /** HTML that is safe to show. Made by {@link html} and {@link joined} only. */
 export class Markup {
@@ -54,18 +55,12 @@ function render(part: Part): string {
   return part.map(render).join("");
 }
 
-/** What a browser shows of pictures, by their first bytes; SVG is not among them, since it can hold script. */
-export function pictureType(bytes: Uint8Array): "image/png" | "image/jpeg" | "image/gif" | "image/webp" | undefined {
-  const is = (offset: number, ...signature: number[]) => signature.every((b, i) => bytes[offset + i] === b);
-  if (is(0, 0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a)) return "image/png";
-  if (is(0, 0xff, 0xd8, 0xff)) return "image/jpeg";
-  if (is(0, 0x47, 0x49, 0x46, 0x38)) return "image/gif";
-  if (is(0, 0x52, 0x49, 0x46, 0x46) && is(8, 0x57, 0x45, 0x42, 0x50)) return "image/webp";
-  return undefined;
-}
+/** Pictures that every browser shows; SVG is not among them, since it can hold script. */
+const SHOWN: ReadonlySet<string> = new Set(["image/png", "image/jpeg", "image/gif", "image/webp"]);
 
-/** A picture as a `data:` URL, its type told by its bytes; undefined if it is none that a browser shows. */
+/** A picture as a `data:` URL, its type told by its bytes; undefined if it is none that every browser shows. */
 export function dataUrl(bytes: Uint8Array): string | undefined {
-  const type = pictureType(bytes);
-  return type === undefined ? undefined : `data:${type};base64,${Buffer.from(bytes).toString("base64")}`;
+  const type = sniff(bytes)?.mime;
+  if (type === undefined || !SHOWN.has(type)) return undefined;
+  return `data:${type};base64,${Buffer.from(bytes).toString("base64")}`;
 }

@@ -3,7 +3,7 @@
  * bundle into the cell's output. Everything from outside is escaped, in html.ts, and freed of control characters.
  */
 export type { Bundle } from "./bundle.js";
-export { dataUrl, escapeHtml, pictureType } from "./html.js";
+export { dataUrl, escapeHtml } from "./html.js";
 export { jobBundle, jobsBundle, jobsText, jobText } from "./job.js";
 export { INSPECT, type InspectRequest, inKernel, inspectHook, type LiveDisplay, showInKernel } from "./kernel.js";
 export {
