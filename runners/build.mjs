@@ -46,15 +46,16 @@ export async function buildRunners(out) {
       {
         name: "cores-beside",
         setup: (b) => {
+          // In Node, tesseract.js 7.0.0 asks for the large cores even where it is told that only the LSTM is used.
           b.onResolve({ filter: /^tesseract\.js-core\// }, ({ path }) => ({
-            path: `./core/${path.slice("tesseract.js-core/".length)}.js`,
+            path: `./core/${path.slice("tesseract.js-core/".length).replace(/(-lstm)?$/, "-lstm")}.js`,
             external: true,
           }));
         },
       },
     ],
   });
-  // Three variants of the core, by what the processor can do; the ones without LSTM are never asked for.
+  // Three variants of the core, by what the processor can do; the LSTM alone is used, so the smaller ones do.
   const cores = dirname(require.resolve("tesseract.js-core/package.json"));
   mkdirSync(join(folder, "core"), { recursive: true });
   for (const variant of ["relaxedsimd-lstm", "simd-lstm", "lstm"])

@@ -180,7 +180,10 @@ export async function wasmEngine(options: EngineOptions): Promise<Engine> {
       gzip: true,
       // Nothing is written beside the language data, and nothing is fetched.
       cacheMethod: "none",
+      // The call that failed rejects; without a handler the same error would be thrown a second time, at nobody.
       errorHandler: () => undefined,
+    }).catch((error: unknown) => {
+      throw new Error(`The built-in Tesseract did not start: ${String(error)}`);
     });
     // The default of tesseract.js takes the page for one block: two columns come out at 73 % errors.
     await worker.setParameters({ tessedit_pageseg_mode: String(options.psm) as unknown as PSM });

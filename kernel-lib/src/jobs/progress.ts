@@ -59,7 +59,7 @@ export class ProgressReader {
     this.#recent.push(at);
     while ((this.#recent[0] ?? at) < at - WINDOW) this.#recent.shift();
     const span = at - (this.#recent[0] ?? at);
-    if (this.#recent.length < 2 || span <= 0) return p;
+    if (this.#recent.length < 2 || span < 0.5) return p;
     const rate = (this.#recent.length - 1) / span;
     return { ...p, rate, ...(p.total === undefined ? {} : { etaSeconds: Math.max(0, p.total - p.done) / rate }) };
   }

@@ -109,6 +109,8 @@ async function render(doc: PDFDocumentProxy, number: number, dpi: number): Promi
       const { default: sharp } = await import("sharp");
       const image = await sharp(target.canvas.data(), { raw: { width, height, channels: 4 } })
         .removeAlpha()
+        // OCR engines size their filters by the resolution that the image states.
+        .withMetadata({ density: Math.round(scale * 72) })
         .png({ compressionLevel: PNG_LEVEL })
         .toBuffer();
       const metadata: { [key: string]: Json } = { dpi: Math.round((scale * 72) / (pdfPage.userUnit || 1)) };

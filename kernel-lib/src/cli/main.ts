@@ -1,0 +1,254 @@
+#!/usr/bin/env node
+/** The command line `yale`: the same verbs as the library. Everything heavy is loaded by the verb that needs it. */
+import { Command, CommanderError, Option } from "commander";
+import { type ErrorCode, EXIT, errorData } from "../errors.js";
+import { packageVersion } from "../paths.js";
+import { examples, ocrOptions, runOptions } from "./flags.js";
+
+/** Exit codes as they stand in the help; the numbers are those of {@link EXIT}. */
+const EXIT_HELP = `
+Exit codes: 0 done · 1 unexpected · 2 usage · 3 done, with pages in error · 4 job failed · 5 cancelled · 6 time limit
+  7 out of memory · 8 preempted or node lost · 10 login needed or refused · 11 connection · 12 scheduler refused
+  13 quota · 124 wait timed out · 130 interrupted (the job keeps running)`;
+
+/** Makes the whole command; exported for completion and for the tests of its help. */
+export function program(): Command {
+  const yale = new Command("yale")
+    .description("Run OCR and other jobs on a SLURM cluster, or on this machine.")
+    .version(packageVersion())
+    .addHelpText("after", EXIT_HELP)
+    .showSuggestionAfterError()
+    .enablePositionalOptions();
+
+  const jobs = yale.command("jobs").description("submit, watch and fetch jobs");
+  const json = () => new Option("--json", "print records as JSON");
+  const quiet = () => new Option("-q, --quiet", "print ids only");
+
+  ocrOptions(
+    jobs
+      .command("ocr")
+      .argument("[source]", "PDF, image, folder, glob, URL, manifest or dataset")
+      .argument("[output]", "local folder for the results, filled when the job is done")
+      .description("recognise the text of pages"),
+  )
+    .addHelpText(
+      "after",
+      examples(
+        "yale jobs ocr scans.pdf results --wait",
+        'yale jobs ocr "boxes/*.pdf" --cluster bouchet --gpus h200:1 --time 04:00:00',
+      ),
+    )
+    .action(async (source, output, flags) => (await import("./submit.js")).ocr(source, output, flags));
+
+  runOptions(
+    jobs
+      .command("run")
+      .argument("<script>", "a .py, .sh or .mjs file")
+      .argument("[args...]", "arguments for the script; put -- before those that begin with a dash")
+      .description("run a script, with pages as `dataset` in its working directory"),
+  )
+    .addHelpText(
+      "after",
+      examples(
+        "yale jobs run count.py --data scans.pdf --wait",
+        "yale jobs run train.py --cluster bouchet --gpus a100:1 -- --epochs 3",
+      ),
+    )
+    .action(async (script, args, flags) => (await import("./submit.js")).run(script, args, flags));
+
+  jobs
+    .command("ls")
+    .alias("ps")
+    .description("list jobs, newest first")
+    .option("--state <states>", "only these states, separated by commas")
+    .option("--active", "only jobs that have not ended")
+    .option("--cluster <name>", "only this cluster")
+    .option("--name <text>", "only names that hold this text")
+    .option("--label <name=value...>", "only jobs with this label")
+    .option("-n, --limit <count>", "at most so many")
+    .addOption(json())
+    .addOption(quiet())
+    .addHelpText("after", examples("yale jobs ls --active", "yale jobs ls --state failed,timeout --json"))
+    .action(async (flags) => (await import("./watch.js")).ls(flags));
+
+  jobs
+    .command("status")
+    .argument("<id...>", "id, beginning of an id, scheduler id, or name")
+    .description("show jobs")
+    .addOption(json())
+    .addHelpText("after", examples("yale jobs status 6fkk8e35m7"))
+    .action(async (ids, flags) => (await import("./watch.js")).status(ids, flags));
+
+  jobs
+    .command("wait")
+    .argument("<id...>")
+    .description("wait for the end of jobs; the exit code says how they ended")
+    .option("--timeout <seconds>", "give up waiting after so long (exit 124); the jobs go on")
+    .addOption(json())
+    .addOption(quiet())
+    .addHelpText("after", examples("yale jobs wait 6fkk8e35m7 --timeout 3600"))
+    .action(async (ids, flags) => (await import("./watch.js")).wait(ids, flags));
+
+  jobs
+    .command("logs")
+    .argument("[id]")
+    .description("print a job's log")
+    .option("-f, --follow", "go on until the job ends")
+    .option("-n, --tail <lines>", "begin so many lines before the end")
+    .option("--job-name <name>", "the newest job of this name")
+    .addHelpText("after", examples("yale jobs logs 6fkk8e35m7 -f", "yale jobs logs --job-name 'ocr scans' -n 50"))
+    .action(async (id, flags) => (await import("./watch.js")).logs(id, flags));
+
+  jobs
+    .command("cancel")
+    .argument("<id...>")
+    .description("cancel jobs; pages that are done stay")
+    .addOption(json())
+    .addHelpText("after", examples("yale jobs cancel 6fkk8e35m7"))
+    .action(async (ids, flags) => (await import("./watch.js")).cancel(ids, flags));
+
+  jobs
+    .command("retry")
+    .argument("<id>")
+    .description("run an ended job again: it goes on where it stopped")
+    .option("-w, --wait", "wait for its end")
+    .option("--timeout <seconds>", "with --wait: give up waiting after so long")
+    .addOption(json())
+    .addOption(quiet())
+    .addHelpText("after", examples("yale jobs retry 6fkk8e35m7 --wait"))
+    .action(async (id, flags) => (await import("./submit.js")).retry(id, flags));
+
+  jobs
+    .command("results")
+    .argument("<id>")
+    .description("print what was recognised, page by page")
+    .option("--json", "one JSON object for each page, a line each")
+    .option("--page <number>", "only this page")
+    .option("--folder", "print only the folder of the dataset with the results")
+    .addHelpText("after", examples("yale jobs results 6fkk8e35m7", "yale jobs results 6fkk8e35m7 --json | jq -r .text"))
+    .action(async (id, flags) => (await import("./watch.js")).results(id, flags));
+
+  jobs
+    .command("download")
+    .argument("[id]")
+    .description("copy a job's output into a local folder")
+    .option("--job-name <name>", "the newest job of this name")
+    .option("-o, --output-dir <folder>", "default: a folder with the job's id")
+    .addOption(json())
+    .addHelpText("after", examples("yale jobs download 6fkk8e35m7 -o results"))
+    .action(async (id, flags) => (await import("./watch.js")).download(id, flags));
+
+  jobs
+    .command("rm")
+    .argument("<id...>")
+    .description("forget ended jobs")
+    .option("--files", "delete their folders too")
+    .addHelpText("after", examples("yale jobs rm 6fkk8e35m7 --files"))
+    .action(async (ids, flags) => (await import("./watch.js")).rm(ids, flags));
+
+  const source = yale.command("source").description("look at sources of pages");
+  const kinds = (command: Command) =>
+    command
+      .option("--source-type <kind>", "kind of the source; default by content")
+      .option("--option <name=value...>", "an option of the source, such as dpi=300 or pages=1-3");
+  kinds(
+    source.command("inspect").argument("<source>").description("kind, count and first pages, without reading them all"),
+  )
+    .addOption(json())
+    .addHelpText("after", examples("yale source inspect scans/"))
+    .action(async (location, flags) => (await import("./source.js")).inspect(location, flags));
+  kinds(
+    source
+      .command("convert")
+      .argument("<source>")
+      .argument("<folder>")
+      .description("write the pages as a dataset that Python's load_from_disk reads"),
+  )
+    .option("--dpi <number>", "resolution of rendered PDF pages; default 200")
+    .option("--max-samples <count>", "at most so many pages")
+    .addOption(json())
+    .addHelpText("after", examples("yale source convert scans.pdf dataset --dpi 300"))
+    .action(async (location, folder, flags) => (await import("./source.js")).convert(location, folder, flags));
+
+  yale
+    .command("models")
+    .description("list the runners and what each needs and takes")
+    .argument("[name]")
+    .addOption(json())
+    .addHelpText("after", examples("yale models", "yale models tesseract"))
+    .action(async (name, flags) => (await import("./source.js")).models(name, flags));
+
+  for (const verb of ["login", "logout"] as const)
+    yale
+      .command(verb)
+      .argument("<cluster>")
+      .description(
+        verb === "login"
+          ? "open the line to a cluster, answering its questions here"
+          : "close the line to a cluster; jobs go on",
+      )
+      .option("--config <path>", "config.yaml to use")
+      .addHelpText("after", examples(`yale ${verb} bouchet`))
+      .action(async (cluster, flags) => (await import("./agent.js"))[verb](cluster, flags));
+
+  const agent = yale.command("agent").description("the background process that everything goes through");
+  for (const [verb, what] of [
+    ["status", "say whether it runs"],
+    ["start", "start it"],
+    ["stop", "end it; jobs go on"],
+    ["log", "print its log"],
+  ] as const)
+    agent
+      .command(verb)
+      .description(what)
+      .addOption(json())
+      .addHelpText("after", examples(`yale agent ${verb}`))
+      .action(async (flags) => (await import("./agent.js")).agent(verb, flags));
+
+  yale
+    .command("completion")
+    .argument("<shell>", "bash, zsh, fish or powershell")
+    .description("print the script that teaches a shell to complete yale")
+    .addHelpText(
+      "after",
+      examples("source <(yale completion bash)", "yale completion fish > ~/.config/fish/completions/yale.fish"),
+    )
+    .action(async (shell) => (await import("./completion.js")).completion(program(), shell));
+
+  for (const command of everyCommand(yale)) command.exitOverride().configureHelp({ showGlobalOptions: false });
+  return yale;
+}
+
+/** A command and all below it. */
+export function everyCommand(command: Command): Command[] {
+  return [command, ...command.commands.flatMap(everyCommand)];
+}
+
+async function main(argv: string[]): Promise<number> {
+  // Completion asks in the middle of typing, where a parse would fail.
+  if (argv[2] === "complete") {
+    (await import("./completion.js")).answer(program(), argv.slice(3));
+    return 0;
+  }
+  try {
+    await program().parseAsync(argv);
+    return typeof process.exitCode === "number" ? process.exitCode : 0;
+  } catch (error) {
+    if (error instanceof CommanderError) {
+      // Help and version end here too, with 0.
+      return error.exitCode === 0 || error.code === "commander.help" ? 0 : EXIT.usage;
+    }
+    const data = errorData(error);
+    const { escapeTerminal } = await import("./terminal.js");
+    process.stderr.write(`${escapeTerminal(`yale: ${data.what}${data.fix === "" ? "" : `\n  → ${data.fix}`}`)}\n`);
+    if (data.code === "internal" && process.env.YALE_JOBS_DEBUG) console.error(error);
+    return EXIT[data.code as ErrorCode] ?? 1;
+  }
+}
+
+if (require.main === module)
+  void main(process.argv).then((code) => {
+    // Sockets that are still open must not hold the prompt back; what was written is flushed first.
+    process.exitCode = code;
+    process.stdout.write("", () => process.exit(code));
+  });

@@ -1,0 +1,63 @@
+/** The verbs that send jobs: ocr, run, retry. */
+import { UsageError } from "../errors.js";
+import type { OcrBuilder, RunBuilder } from "../jobs/builder.js";
+import type { Job } from "../jobs/job.js";
+import type { Plan } from "../protocol.js";
+import { Yale } from "../yale.js";
+import { countFlag, type Flags, ocrFlags, runFlags } from "./flags.js";
+import { print, printJson, remark } from "./terminal.js";
+import { waitFor } from "./watch.js";
+
+function yaleOf(flags: Flags): Yale {
+  return new Yale(typeof flags.config === "string" ? { config: flags.config } : {});
+}
+
+/** `yale jobs ocr [source] [output]`. */
+export async function ocr(source: string | undefined, output: string | undefined, flags: Flags): Promise<void> {
+  if (source === undefined && flags.datasetPath === undefined)
+    throw new UsageError("yale jobs ocr needs a source.", "Give a path or URL, or --dataset-path.");
+  const options = ocrFlags(output === undefined ? flags : { ...flags, outputDir: flags.outputDir ?? output });
+  await send(yaleOf(flags).ocr(source === undefined ? [] : [source], options), flags);
+}
+
+/** `yale jobs run <script> [args...]`. */
+export async function run(script: string, args: string[], flags: Flags): Promise<void> {
+  await send(yaleOf(flags).run(script, { ...runFlags(flags), args }), flags);
+}
+
+/** `yale jobs retry <id>`. */
+export async function retry(id: string, flags: Flags): Promise<void> {
+  const job = await (await yaleOf(flags).job(id)).retry();
+  await sent(job, flags);
+}
+
+async function send(builder: OcrBuilder | RunBuilder, flags: Flags): Promise<void> {
+  countFlag("--timeout", flags.timeout);
+  if (flags.dryRun === true) return showPlan(await builder.plan(), flags);
+  await sent(await builder.submit(), flags);
+}
+
+async function sent(job: Job, flags: Flags): Promise<void> {
+  if (flags.wait === true) {
+    if (flags.quiet !== true && flags.json !== true)
+      remark(`Job ${job.id} (${job.name}) on ${job.record.spec.cluster}`);
+    if (flags.quiet === true) print(job.id);
+    await waitFor([job], flags);
+    return;
+  }
+  if (flags.json === true) printJson(job.record);
+  else if (flags.quiet === true) print(job.id);
+  else {
+    print(`Submitted job ${job.id} (${job.name}) to ${job.record.spec.cluster}.`);
+    remark(`  yale jobs wait ${job.id}      wait for its end\n  yale jobs logs -f ${job.id}   follow its log`);
+  }
+}
+
+function showPlan(plan: Plan, flags: Flags): void {
+  if (flags.json === true) return printJson(plan);
+  print(`Nothing was sent. This would be:\n\n${plan.script}`);
+  print(`Job folder ${plan.jobDir} on ${plan.spec.cluster}:`);
+  for (const file of plan.files) print(`  ${file.path}  (${file.from})`);
+  print(`\nSubmitted by: ${plan.submit.join(" ")}`);
+  for (const warning of plan.warnings) remark(`Note: ${warning}`);
+}
