@@ -62,11 +62,14 @@ export class Job {
 
   /** The present state, then every change up to the end. Leaves early, without error, when `signal` aborts. */
   async *changes(signal?: AbortSignal): AsyncGenerator<JobRecord> {
+    // What this stream has yielded: another one on the same job (a card beside a bar) may have taken the event already.
+    let seen = -1;
     for await (const event of this.#core.events(signal)) {
       if (event.type === "listening") await this.refresh();
-      else if (event.type === "job" && event.job.id === this.id && event.job.revision > this.#record.revision)
-        this.#record = event.job;
+      else if (event.type === "job" && event.job.id === this.id) this.#take(event.job);
       else continue;
+      if (this.#record.revision <= seen && event.type !== "listening") continue;
+      seen = this.#record.revision;
       yield this.#record;
       if (isEnd(this.#record.state)) return;
     }
