@@ -1,7 +1,7 @@
 // Builds kernel-lib/dist: one CommonJS bundle per door or process, the declarations, and the runners.
 //   node scripts/build.mjs   takes about three seconds
 import { spawnSync } from "node:child_process";
-import { existsSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, readFileSync, renameSync, rmSync } from "node:fs";
 import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
@@ -37,12 +37,13 @@ const entries = {
 };
 
 export async function buildLibrary() {
-  rmSync(dist, { recursive: true, force: true });
-  const present = Object.fromEntries(Object.entries(entries).filter(([, file]) => existsSync(join(lib, file))));
+  // Built beside and then exchanged: a job or test that runs meanwhile finds the old files or the new ones.
+  const next = `${dist}.next`;
+  rmSync(next, { recursive: true, force: true });
   await build({
     absWorkingDir: lib,
-    entryPoints: present,
-    outdir: dist,
+    entryPoints: entries,
+    outdir: next,
     outExtension: { ".js": ".cjs" },
     bundle: true,
     platform: "node",
@@ -58,14 +59,20 @@ export async function buildLibrary() {
   });
   const tsc = spawnSync(
     process.execPath,
-    [join(dirname(require.resolve("typescript/package.json")), "bin/tsc"), "-p", lib],
-    {
-      stdio: "inherit",
-    },
+    [
+      join(dirname(require.resolve("typescript/package.json")), "bin/tsc"),
+      ...["-p", lib, "--outDir", join(next, "types"), "--tsBuildInfoFile", join(next, ".tsbuildinfo")],
+    ],
+    { stdio: "inherit" },
   );
   if (tsc.status !== 0) throw new Error("The declarations could not be built: see the messages of tsc above.");
-  const runners = join(root, "runners", "build.mjs");
-  if (existsSync(runners)) await (await import(pathToFileURL(runners).href)).buildRunners(join(dist, "runners"));
+  const { buildRunners } = await import(pathToFileURL(join(root, "runners", "build.mjs")).href);
+  await buildRunners(join(next, "runners"));
+  const old = `${dist}.old`;
+  rmSync(old, { recursive: true, force: true });
+  if (existsSync(dist)) renameSync(dist, old);
+  renameSync(next, dist);
+  rmSync(old, { recursive: true, force: true });
   return manifest.version;
 }
 

@@ -54,7 +54,10 @@ async function sent(job: Job, flags: Flags): Promise<void> {
 }
 
 function showPlan(plan: Plan, flags: Flags): void {
-  if (flags.json === true) return printJson(plan);
+  if (flags.json === true) {
+    printJson(plan);
+    return;
+  }
   print(`Nothing was sent. This would be:\n\n${plan.script}`);
   print(`Job folder ${plan.jobDir} on ${plan.spec.cluster}:`);
   for (const file of plan.files) print(`  ${file.path}  (${file.from})`);

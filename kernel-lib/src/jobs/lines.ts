@@ -6,7 +6,6 @@ import type { Transport } from "../cluster/transport.js";
 import type { ClusterConfig } from "../config/index.js";
 import { ConfigError, ConnectionError, errorData } from "../errors.js";
 import type { Connection } from "../protocol.js";
-import type { Prompts } from "./prompts.js";
 
 interface Line {
   connection: Connection;
@@ -16,11 +15,9 @@ interface Line {
 /** All lines of one core. */
 export class Lines {
   readonly #lines = new Map<string, Line>();
-  readonly #prompts: Prompts;
   readonly #onChange: (connection: Connection) => void;
 
-  constructor(prompts: Prompts, onChange: (connection: Connection) => void) {
-    this.#prompts = prompts;
+  constructor(onChange: (connection: Connection) => void) {
     this.#onChange = onChange;
   }
 

@@ -60,7 +60,7 @@ class JobService implements OpenCore {
     (prompt) => this.#hub.emit({ type: "prompt", prompt }),
     (id, reason) => this.#hub.emit({ type: "prompt_gone", id, reason }),
   );
-  readonly #lines = new Lines(this.#prompts, (connection) => this.#hub.emit({ type: "connection", connection }));
+  readonly #lines = new Lines((connection) => this.#hub.emit({ type: "connection", connection }));
   readonly #watchers = new Map<string, Watcher>();
   /** Jobs driven by this core: the live records, which are newer than the files. */
   readonly #driven = new Map<

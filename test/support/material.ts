@@ -1,0 +1,65 @@
+/** Test material made on the spot: PDFs, images, text. */
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { PDFDocument, StandardFonts } from "pdf-lib";
+import sharp from "sharp";
+
+/** Sentence `n` of a text that any OCR engine should read without a fault. */
+export function sentence(n: number): string {
+  const words = [
+    "library",
+    "manuscript",
+    "collection",
+    "archive",
+    "letter",
+    "volume",
+    "catalogue",
+    "engraving",
+    "portrait",
+    "journal",
+  ];
+  return `The ${words[n % 10]} number ${n} was opened in the reading room.`;
+}
+
+/** A born-digital PDF; page p holds `lines` sentences. Returns its path. */
+export async function textPdf(folder: string, name: string, pages: number, lines = 4): Promise<string> {
+  const doc = await PDFDocument.create();
+  const font = await doc.embedFont(StandardFonts.TimesRoman);
+  doc.setTitle(`Test of ${pages}`);
+  for (let p = 1; p <= pages; p++) {
+    const page = doc.addPage([420, 60 + lines * 24]);
+    for (let l = 0; l < lines; l++)
+      page.drawText(sentence(p * 10 + l), { x: 24, y: 30 + (lines - 1 - l) * 24, size: 14, font });
+  }
+  const path = join(folder, name);
+  writeFileSync(path, await doc.save());
+  return path;
+}
+
+/** A JPEG with a gradient that depends on `seed`, so that no two pages are equal. */
+export async function jpeg(seed: number, width = 400, height = 500): Promise<Buffer> {
+  const raw = Buffer.alloc(width * height * 3);
+  for (let y = 0; y < height; y++)
+    for (let x = 0; x < width; x++) {
+      const at = (y * width + x) * 3;
+      raw[at] = (x + seed * 40) & 255;
+      raw[at + 1] = (y + seed * 20) & 255;
+      raw[at + 2] = (x ^ y) & 255;
+    }
+  return sharp(raw, { raw: { width, height, channels: 3 } })
+    .jpeg({ quality: 90 })
+    .toBuffer();
+}
+
+/** A PDF of full-page JPEGs, as scanners make them. */
+export async function scanPdf(folder: string, name: string, images: readonly Buffer[]): Promise<string> {
+  const doc = await PDFDocument.create();
+  for (const bytes of images) {
+    const image = await doc.embedJpg(bytes);
+    const [w, h] = [image.width * 0.72, image.height * 0.72];
+    doc.addPage([w, h]).drawImage(image, { x: 0, y: 0, width: w, height: h });
+  }
+  const path = join(folder, name);
+  writeFileSync(path, await doc.save());
+  return path;
+}
