@@ -71,7 +71,9 @@ function times(record: JobRecord, now: number): string[] {
   return parts;
 }
 
+/** The end of the log: what a running job says, what a script printed, why something failed. A recognised book needs none. */
 function logLines(record: JobRecord): string[] {
+  if (record.state === "completed" && record.spec.kind === "ocr") return [];
   return record.logTail
     .flatMap((line) => plain(line).split("\n"))
     .map((line) => line.trimEnd())

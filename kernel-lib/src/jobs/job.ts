@@ -2,6 +2,7 @@
  * A job as its caller holds it: a handle that knows nothing the core does not, so that any number of them, in any
  * process, show the same job.
  */
+import { resolve } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { INSPECT, inspectHook, jobBundle, jobText, progressBundle, showInKernel } from "../display/index.js";
 import { InterruptedError, JobFailedError, WaitTimeoutError } from "../errors.js";
@@ -150,7 +151,8 @@ export class Job {
 
   /** Copies all of the job's output into `folder`. */
   async download(folder: string): Promise<{ files: number; bytes: number; folder: string }> {
-    return this.#core.download(this.id, folder);
+    // The agent has a working directory of its own: a relative path is the caller's.
+    return this.#core.download(this.id, resolve(folder));
   }
 
   /** The record, as `JSON.stringify` sees it. */
