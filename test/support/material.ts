@@ -63,3 +63,25 @@ export async function scanPdf(folder: string, name: string, images: readonly Buf
   writeFileSync(path, await doc.save());
   return path;
 }
+
+/** The PDF at `path`, encrypted with a password; pdf-lib can't encrypt, so Python's pikepdf does. */
+export async function encryptedPdf(python: string, path: string): Promise<Buffer> {
+  const { execFileSync } = await import("node:child_process");
+  const code =
+    "import sys, io, pikepdf; p = pikepdf.open(sys.argv[1]); b = io.BytesIO(); p.save(b, encryption=pikepdf.Encryption(owner='o', user='secret')); sys.stdout.buffer.write(b.getvalue())";
+  return execFileSync(python, ["-c", code, path], { maxBuffer: 64 << 20 });
+}
+
+/** A whole PDF with an empty page tree. */
+export function pdfWithoutPages(): string {
+  const objects = ["<< /Type /Catalog /Pages 2 0 R >>", "<< /Type /Pages /Kids [] /Count 0 >>"];
+  let text = "%PDF-1.4\n";
+  const offsets = objects.map((body, i) => {
+    const at = text.length;
+    text += `${i + 1} 0 obj\n${body}\nendobj\n`;
+    return String(at).padStart(10, "0");
+  });
+  const xref = text.length;
+  text += `xref\n0 3\n0000000000 65535 f \n${offsets.map((o) => `${o} 00000 n \n`).join("")}`;
+  return `${text}trailer\n<< /Size 3 /Root 1 0 R >>\nstartxref\n${xref}\n%%EOF\n`;
+}

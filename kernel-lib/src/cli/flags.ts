@@ -65,8 +65,7 @@ export function runOptions(command: Command): Command {
   return jobOptions(command)
     .option("--data <source...>", "pages for the script: paths, URLs or datasets")
     .option("--interpreter <program>", "python3, bash or node; default by the file's name")
-    .option("-o, --output-dir <folder>", "local folder for the results")
-    .passThroughOptions();
+    .option("-o, --output-dir <folder>", "local folder for the results");
 }
 
 /** A number where it is one; anything else stays text, so that the refusal shows what was written. */

@@ -17,8 +17,7 @@ export function program(): Command {
     .description("Run OCR and other jobs on a SLURM cluster, or on this machine.")
     .version(packageVersion())
     .addHelpText("after", EXIT_HELP)
-    .showSuggestionAfterError()
-    .enablePositionalOptions();
+    .showSuggestionAfterError();
 
   const jobs = yale.command("jobs").description("submit, watch and fetch jobs");
   const json = () => new Option("--json", "print records as JSON");

@@ -49,10 +49,12 @@ export function endOf(record: JobRecord, o: Observation): Outcome {
   };
   const known = errors[o.state];
   if (known !== undefined) return { state: o.state, reason: o.reason ?? known.what, error: known };
+  // A shell says 128 and the signal's number of a child that a signal ended.
+  const signal = o.signal || ((o.exitCode ?? 0) > 128 && (o.exitCode ?? 0) <= 192 ? (o.exitCode ?? 0) - 128 : 0);
   const exit = o.exitCode === undefined ? undefined : RUNNER_EXITS[o.exitCode];
   const what =
-    o.signal !== undefined && o.signal > 0
-      ? `It was ended by signal ${o.signal}${o.signal === 9 ? " (killed)" : ""}.`
+    signal > 0
+      ? `It was ended by signal ${signal}${signal === 9 ? " (killed)" : ""}.`
       : exit !== undefined && (record.spec.kind === "ocr" || (o.exitCode ?? 0) > 100)
         ? exit.what
         : `${record.spec.kind === "run" ? "The script" : "The runner"} ended with exit code ${o.exitCode ?? "unknown"}.`;

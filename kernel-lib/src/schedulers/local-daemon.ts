@@ -4,7 +4,17 @@
  * it may be killed at any moment: the next one goes on, and running jobs do not notice.
  */
 import { spawn } from "node:child_process";
-import { chmodSync, closeSync, existsSync, mkdirSync, openSync, rmSync, watch, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  closeSync,
+  existsSync,
+  mkdirSync,
+  openSync,
+  rmSync,
+  symlinkSync,
+  watch,
+  writeFileSync,
+} from "node:fs";
 import { cpus } from "node:os";
 import { delimiter, dirname, join } from "node:path";
 import { dropLock, identity, lives, takeLock } from "../process.js";
@@ -103,7 +113,7 @@ function start(job: LocalJob, before: LocalStatus): void {
     stdio: ["ignore", output, output],
     env: {
       ...process.env,
-      PATH: [bin, dirname(process.execPath), process.env.PATH ?? "/usr/bin:/bin"].join(delimiter),
+      PATH: [bin, process.env.PATH ?? "/usr/bin:/bin"].join(delimiter),
       YALE_JOBS_LOCAL_QUEUE: queueDir(),
       SLURM_JOB_ID: job.id,
       SLURM_JOBID: job.id,
@@ -276,6 +286,9 @@ if (takeLock(join(queueDir(), "daemon"))) {
   rmSync(join(bin, "scontrol"), { force: true });
   writeFileSync(join(bin, "scontrol"), SCONTROL);
   chmodSync(join(bin, "scontrol"), 0o755);
+  // Runners ask for `node`: the very one that runs this, whatever else the PATH holds. The rest of the PATH stays as it is.
+  rmSync(join(bin, "node"), { force: true });
+  symlinkSync(process.execPath, join(bin, "node"));
   // New folders are submissions; files in them are noticed by the tick.
   watch(join(queueDir(), "jobs"), () => soon()).on("error", () => undefined);
   process.on("SIGTERM", () => {
