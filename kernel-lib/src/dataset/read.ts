@@ -77,7 +77,7 @@ export async function* readRows(
         const columns = wanted.map((name) => [name, batch.getChild(name)] as const);
         for (let i = 0; i < batch.numRows; i++) {
           const row: Record<string, unknown> = {};
-          for (const [name, vector] of columns) row[name] = plain(vector?.get(i));
+          for (const [name, vector] of columns) row[name] = plain(vector?.get(i), a);
           yield row;
         }
       }
@@ -95,19 +95,16 @@ export async function* readRows(
 }
 
 /** Arrow's values as ordinary ones. */
-function plain(value: unknown): unknown {
+function plain(value: unknown, a: typeof import("apache-arrow")): unknown {
   if (value === null || value === undefined) return null;
   if (typeof value === "bigint")
     return value >= Number.MIN_SAFE_INTEGER && value <= Number.MAX_SAFE_INTEGER ? Number(value) : String(value);
   if (typeof value !== "object" || value instanceof Uint8Array || value instanceof Date) return value;
-  if (ArrayBuffer.isView(value)) return [...(value as unknown as Iterable<unknown>)].map(plain);
-  if (Symbol.iterator in value) {
-    const items = [...(value as Iterable<unknown>)];
-    // A struct row iterates over [name, value] pairs, a list over its values.
-    if ("toJSON" in value && !("length" in value))
-      return Object.fromEntries((items as [string, unknown][]).map(([k, v]) => [k, plain(v)]));
-    return items.map(plain);
-  }
+  if (ArrayBuffer.isView(value)) return [...(value as unknown as Iterable<unknown>)].map((v) => plain(v, a));
+  if (value instanceof a.Vector) return [...value].map((v) => plain(v, a));
+  // Struct rows are proxies that deny having anything but their fields; they give themselves up as JSON.
+  if (value instanceof a.StructRow || value instanceof a.MapRow)
+    return Object.fromEntries(Object.entries(value.toJSON()).map(([k, v]) => [k, plain(v, a)]));
   return value;
 }
 

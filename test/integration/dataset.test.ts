@@ -1,0 +1,170 @@
+import { execFileSync, spawnSync } from "node:child_process";
+import { readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { readManifest, readPage, readRows, writeDataset } from "../../kernel-lib/src/dataset/index.js";
+import type { Page, PageOrFault } from "../../kernel-lib/src/sources/index.js";
+import { jpeg } from "../support/material.js";
+import { python, ROOT, Sandbox } from "../support/sandbox.js";
+
+let box: Sandbox;
+beforeAll(() => {
+  box = new Sandbox().enter();
+});
+afterAll(() => box.close());
+
+async function* pages(n: number, image?: Uint8Array): AsyncGenerator<PageOrFault> {
+  for (let i = 1; i <= n; i++)
+    yield {
+      key: `book#${i}`,
+      image: image ?? (await jpeg(i, 60, 80)),
+      mime: "image/jpeg",
+      width: 60,
+      height: 80,
+      source: "büch <1>.pdf",
+      page: i,
+      label: { none: [`f. ${i}r`] },
+      metadata: { title: '"quoted"\n', n: i },
+    } satisfies Page;
+  yield { fault: { key: "book#x", source: "büch <1>.pdf", reason: "torn" } };
+}
+
+describe("a dataset that we write", () => {
+  it("is read by Python's datasets, images and all, from several shards and batches", async () => {
+    const folder = join(box.home, "several");
+    const info = await writeDataset(pages(25), { folder, batchBytes: 2000, shardBytes: 6000 });
+    expect(info.shards.length).toBeGreaterThan(2);
+    expect(info).toMatchObject({ pages: 25, faultCount: 1 });
+    const code = `
+import json, sys
+from datasets import load_from_disk, Image
+d = load_from_disk(sys.argv[1])
+assert isinstance(d.features["image"], Image), d.features
+out = [(r["key"], r["image"].size, r["image"].format, r["source"], r["page"], json.loads(r["label"]), json.loads(r["metadata"])["n"]) for r in d]
+d2 = d.map(lambda r: {"w": r["image"].width})
+print(json.dumps([len(out), out[24], d2["w"][:3]]))`;
+    const out = JSON.parse(execFileSync(python(), ["-c", code, folder], { encoding: "utf8", env: box.env }));
+    expect(out).toEqual([
+      25,
+      ["book#25", [60, 80], "JPEG", "büch <1>.pdf", 25, { none: ["f. 25r"] }, 25],
+      [60, 60, 60],
+    ]);
+  });
+
+  it("has the same name for the same pages, whatever its shards, and another for others", async () => {
+    const [a, b, c] = await Promise.all([
+      writeDataset(pages(5), { folder: join(box.home, "a") }),
+      writeDataset(pages(5), { folder: join(box.home, "b"), batchBytes: 1, shardBytes: 1 }),
+      writeDataset(pages(4), { folder: join(box.home, "c") }),
+    ]);
+    expect(a.hash).toBe(b.hash);
+    expect(a.hash).not.toBe(c.hash);
+  });
+
+  it("is complete only when its manifest is there; an interrupted one is written anew", async () => {
+    const folder = join(box.home, "cut");
+    const stop = new AbortController();
+    let n = 0;
+    await expect(
+      writeDataset(pages(50), {
+        folder,
+        batchBytes: 1,
+        shardBytes: 1,
+        signal: stop.signal,
+        onItem: () => ++n === 10 && stop.abort(),
+      }),
+    ).rejects.toThrow(/interrupted/);
+    await expect(readManifest(folder)).rejects.toThrow(/not a complete dataset/);
+    await writeDataset(pages(3), { folder });
+    expect((await readManifest(folder)).pages).toBe(3);
+    expect(readdirSync(folder).filter((f) => f.endsWith(".part"))).toEqual([]);
+  });
+
+  it("gives every page a key of its own", async () => {
+    async function* twice() {
+      yield* pages(2);
+      yield* pages(2);
+    }
+    const folder = join(box.home, "twice");
+    await writeDataset(twice(), { folder });
+    const keys: unknown[] = [];
+    for await (const row of readRows(folder, { columns: ["key"] })) keys.push(row.key);
+    expect(keys).toEqual(["book#1", "book#2", "book#1 (2)", "book#2 (2)"]);
+    expect((await readPage(folder, "book#2 (2)"))?.page).toBe(2);
+    expect(await readPage(folder, "none")).toBeUndefined();
+  });
+
+  it("takes bounded memory however much is written", () => {
+    // A process of its own, so that its peak is its own: 400 MB of pages must not need 400 MB.
+    const script = join(box.home, "big.mjs");
+    writeFileSync(
+      script,
+      `import { writeDataset } from ${JSON.stringify(join(ROOT, "kernel-lib/src/dataset/index.ts"))};
+      async function* pages() {
+        for (let i = 0; i < 400; i++) {
+          const image = new Uint8Array(1_000_000).fill(i & 255);
+          yield { key: String(i), image, mime: "image/jpeg", width: 1, height: 1, source: "s", page: i, metadata: {} };
+        }
+      }
+      writeDataset(pages(), { folder: ${JSON.stringify(join(box.home, "big"))} }).then((info) =>
+        console.log(JSON.stringify({ bytes: info.bytes, peak: process.resourceUsage().maxRSS * 1024 })));`,
+    );
+    const built = join(box.home, "big.cjs");
+    const esbuild = join(ROOT, "node_modules", ".bin", "esbuild");
+    const options = [
+      "--bundle",
+      "--platform=node",
+      "--format=cjs",
+      "--external:apache-arrow",
+      "--supported:dynamic-import=false",
+      "--log-level=error",
+    ];
+    execFileSync(esbuild, [script, ...options, `--outfile=${built}`]);
+    const ran = spawnSync(process.execPath, [built], {
+      encoding: "utf8",
+      env: { ...process.env, NODE_PATH: join(ROOT, "node_modules") },
+    });
+    expect(ran.stderr).toBe("");
+    const { bytes, peak } = JSON.parse(ran.stdout);
+    expect(bytes).toBeGreaterThan(400e6);
+    expect(peak).toBeLessThan(330 * 2 ** 20);
+  });
+});
+
+describe("datasets that Python writes", () => {
+  it("are read with nulls, lists, structs, class labels, dates and splits", async () => {
+    const folder = join(box.home, "python");
+    const code = `
+import sys, datetime
+from datasets import Dataset, DatasetDict, ClassLabel, Features, Value, Sequence
+d = Dataset.from_dict({"text": ["a", None, "ü"], "n": [1, 2**40, None], "tags": [["x", "y"], [], None], "box": [{"x": 1, "y": "q"}, None, {"x": 3, "y": "r"}], "f": [0.5, None, 2.0]})
+d = d.map(lambda r: {"upper": (r["text"] or "").upper()})
+DatasetDict({"train": d, "test": d.select([2])}).save_to_disk(sys.argv[1])`;
+    execFileSync(python(), ["-c", code, folder], { env: box.env, stdio: "pipe" });
+    const rows: unknown[] = [];
+    for await (const row of readRows(folder)) rows.push(row);
+    expect(rows).toEqual(
+      [
+        { text: "a", n: 1, tags: ["x", "y"], box: { x: 1, y: "q" }, f: 0.5, upper: "A" },
+        { text: null, n: 2 ** 40, tags: [], box: expect.anything(), f: null, upper: "" },
+        { text: "ü", n: null, tags: null, box: { x: 3, y: "r" }, f: 2, upper: "Ü" },
+      ].map((r, i) => (i === 1 ? { ...r, box: (rows[1] as { box: unknown }).box } : r)),
+    );
+    const test: unknown[] = [];
+    for await (const row of readRows(folder, { split: "test", columns: ["text"] })) test.push(row);
+    expect(test).toEqual([{ text: "ü" }]);
+    await expect(async () => {
+      for await (const _ of readRows(folder, { split: "none" }));
+    }).rejects.toThrow(/train, test/);
+  });
+
+  it("say in words that they are damaged", async () => {
+    const folder = join(box.home, "damaged");
+    await writeDataset(pages(3), { folder });
+    const shard = join(folder, "data-00000-of-00001.arrow");
+    writeFileSync(shard, readFileSync(shard).subarray(0, statSync(shard).size / 2));
+    await expect(async () => {
+      for await (const _ of readRows(folder));
+    }).rejects.toThrow(/damaged|can't be read/);
+  });
+});

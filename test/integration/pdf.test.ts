@@ -1,0 +1,165 @@
+import { createHash } from "node:crypto";
+import { readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { degrees, PDFDocument, PDFName, rgb, StandardFonts } from "pdf-lib";
+import sharp from "sharp";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import type { Json } from "../../kernel-lib/src/protocol.js";
+import { isFault, type Page, type PageOrFault } from "../../kernel-lib/src/sources/index.js";
+import { openSource } from "../../kernel-lib/src/sources/registry.js";
+import { encryptedPdf, jpeg, scanPdf, textPdf } from "../support/material.js";
+import { python, Sandbox } from "../support/sandbox.js";
+
+let box: Sandbox;
+let scan: Buffer;
+beforeAll(async () => {
+  box = new Sandbox().enter();
+  scan = await jpeg(3, 600, 800);
+});
+afterAll(() => box.close());
+
+async function pagesOf(location: string, options: { [key: string]: Json } = {}): Promise<PageOrFault[]> {
+  const all: PageOrFault[] = [];
+  for await (const item of (await openSource({ kind: "pdf", location, options })).pages()) all.push(item);
+  return all;
+}
+
+async function only(location: string, options: { [key: string]: Json } = {}): Promise<Page> {
+  const items = await pagesOf(location, options);
+  expect(items.length).toBe(1);
+  const [item] = items;
+  if (item === undefined || isFault(item)) throw new Error(`A fault: ${JSON.stringify(item)}`);
+  return item;
+}
+
+/** A one-page PDF with the scan over the whole page, changed by `more` before it is saved. */
+async function withScan(
+  name: string,
+  more: (page: import("pdf-lib").PDFPage, doc: PDFDocument) => unknown,
+): Promise<string> {
+  const doc = await PDFDocument.create();
+  const image = await doc.embedJpg(scan);
+  const page = doc.addPage([300, 400]);
+  page.drawImage(image, { x: 0, y: 0, width: 300, height: 400 });
+  await more(page, doc);
+  const path = join(box.home, name);
+  writeFileSync(path, await doc.save());
+  return path;
+}
+
+describe("scanned pages", () => {
+  it("pass through as the scanner's own bytes", async () => {
+    const images = await Promise.all([1, 2, 3].map((n) => jpeg(n)));
+    const items = (await pagesOf(await scanPdf(box.home, "scan.pdf", images))) as Page[];
+    expect(items.map((p) => p.mime)).toEqual(["image/jpeg", "image/jpeg", "image/jpeg"]);
+    const md5 = (b: Uint8Array) => createHash("md5").update(b).digest("hex");
+    expect(items.map((p) => md5(p.image))).toEqual(images.map(md5));
+  });
+
+  it("show the same picture as their rendering", async () => {
+    const path = await withScan("same.pdf", () => undefined);
+    const [through, rendered] = [await only(path), await only(path, { passthrough: false, dpi: 144 })];
+    expect([through.mime, rendered.mime]).toEqual(["image/jpeg", "image/png"]);
+    expect([rendered.width, rendered.height]).toEqual([600, 800]);
+    const raw = (p: Page) => sharp(p.image).resize(60, 80).removeAlpha().raw().toBuffer();
+    const [a, b] = [await raw(through), await raw(rendered)];
+    const difference = a.reduce((sum, value, i) => sum + Math.abs(value - (b[i] ?? 0)), 0) / a.length;
+    expect(difference).toBeLessThan(3);
+  });
+
+  it.each([
+    [
+      "an invisible text layer",
+      true,
+      async (page: import("pdf-lib").PDFPage, doc: PDFDocument) => {
+        const { PDFOperator, PDFOperatorNames } = await import("pdf-lib");
+        page.pushOperators(PDFOperator.of(PDFOperatorNames.SetTextRenderingMode, ["3" as never]));
+        page.drawText("hidden", { font: await doc.embedFont(StandardFonts.Helvetica), size: 10 });
+      },
+    ],
+    [
+      "a stamp drawn on top",
+      false,
+      (page: import("pdf-lib").PDFPage) =>
+        page.drawRectangle({ x: 10, y: 10, width: 50, height: 50, color: rgb(1, 0, 0) }),
+    ],
+    [
+      "visible text",
+      false,
+      async (page: import("pdf-lib").PDFPage, doc: PDFDocument) =>
+        page.drawText("seen", { font: await doc.embedFont(StandardFonts.Helvetica) }),
+    ],
+    ["a rotated page", false, (page: import("pdf-lib").PDFPage) => page.setRotation(degrees(90))],
+    [
+      "a second image",
+      false,
+      async (page: import("pdf-lib").PDFPage, doc: PDFDocument) =>
+        page.drawImage(await doc.embedJpg(await jpeg(9, 50, 50)), { x: 5, y: 5, width: 20, height: 20 }),
+    ],
+    ["a page larger than its image", false, (page: import("pdf-lib").PDFPage) => page.setMediaBox(0, 0, 400, 500)],
+    ["a crop that cuts the image", false, (page: import("pdf-lib").PDFPage) => page.setCropBox(50, 50, 100, 100)],
+    [
+      "a user unit",
+      false,
+      (page: import("pdf-lib").PDFPage, doc: PDFDocument) => page.node.set(PDFName.of("UserUnit"), doc.context.obj(2)),
+    ],
+    [
+      "an inverting Decode array",
+      false,
+      async (_: import("pdf-lib").PDFPage, doc: PDFDocument) => {
+        await doc.flush();
+        for (const [, object] of doc.context.enumerateIndirectObjects())
+          if (
+            "dict" in object &&
+            String((object as never as { dict: { get(n: PDFName): unknown } }).dict.get(PDFName.of("Subtype"))) ===
+              "/Image"
+          )
+            (object as never as { dict: { set(n: PDFName, v: unknown): void } }).dict.set(
+              PDFName.of("Decode"),
+              doc.context.obj([1, 0, 1, 0, 1, 0]),
+            );
+      },
+    ],
+  ])("with %s: passes through is %s", async (name, passes, more) => {
+    const page = await only(await withScan(`${name.replace(/\W/g, "-")}.pdf`, more as never));
+    expect(page.mime).toBe(passes ? "image/jpeg" : "image/png");
+  });
+});
+
+describe("PDF files", () => {
+  it("keep order, labels, source and title, whatever they hold", async () => {
+    const doc = await PDFDocument.load(readFileSync(await textPdf(box.home, "labels.pdf", 12)));
+    doc.setTitle('<script>alert("x")</script>');
+    writeFileSync(join(box.home, "labels.pdf"), await doc.save());
+    const items = (await pagesOf(join(box.home, "labels.pdf"), { dpi: 50 })) as Page[];
+    expect(items.map((p) => p.page)).toEqual(Array.from({ length: 12 }, (_, i) => i + 1));
+    expect(items[0]).toMatchObject({ source: "labels.pdf", key: "labels.pdf#page=1" });
+    expect(items[0]?.metadata.title).toBe('<script>alert("x")</script>');
+  });
+
+  it("give the pages that were asked for", async () => {
+    const path = await textPdf(box.home, "ranges.pdf", 9);
+    const items = (await pagesOf(path, { dpi: 40, pages: "2-3,7,9-" })) as Page[];
+    expect(items.map((p) => p.page)).toEqual([2, 3, 7, 9]);
+    await expect(pagesOf(path, { pages: "0-2" })).rejects.toThrow(/ranges/);
+    await expect(pagesOf(path, { pages: "5-2" })).rejects.toThrow(/ranges/);
+  });
+
+  it("open with their password, and say when it is wrong", async () => {
+    const path = join(box.home, "locked.pdf");
+    writeFileSync(path, await encryptedPdf(python(), await textPdf(box.home, "open.pdf", 1)));
+    expect((await only(path, { password: "secret", dpi: 50 })).mime).toBe("image/png");
+    expect(await pagesOf(path, { password: "other" })).toMatchObject([{ fault: { reason: "The password is wrong." } }]);
+  });
+
+  it("come in natural order from a folder and from a glob", async () => {
+    const { mkdirSync } = await import("node:fs");
+    mkdirSync(join(box.home, "books/deep"), { recursive: true });
+    for (const name of ["page10.pdf", "page2.pdf", "deep/page1.PDF"]) await textPdf(join(box.home, "books"), name, 1);
+    const sources = async (location: string, options = {}) =>
+      ((await pagesOf(location, { dpi: 40, ...options })) as Page[]).map((p) => p.source);
+    expect(await sources(join(box.home, "books"))).toEqual(["deep/page1.PDF", "page2.pdf", "page10.pdf"]);
+    expect(await sources(join(box.home, "books"), { recursive: false })).toEqual(["page2.pdf", "page10.pdf"]);
+    expect(await sources(join(box.home, "books", "page*.pdf"))).toEqual(["page2.pdf", "page10.pdf"]);
+  });
+});
