@@ -158,7 +158,8 @@ describe("a job in a notebook", () => {
   });
 
   it("can be interrupted while it is waited for; the kernel and the job live on", async () => {
-    const cell = 'const long = await yale.run("sleep 60").name("sleeper").submit();\nawait long.wait();';
+    const cell =
+      'const long = await yale.run("#!/bin/bash\\nsleep 60\\n").name("sleeper").submit();\nawait long.wait();';
     const run = await kernel.run(cell, { interruptAfter: 3 });
     expect(run.status).toBe("error");
     const after = await kernel.run(
@@ -181,8 +182,8 @@ describe("the first cell", () => {
         await fresh.close();
       }
     };
-    // The best of three: what else the machine does at the time is not the library's cost.
-    const best = async (code: string) => Math.min(await first(code), await first(code), await first(code));
+    // The better of two: what else the machine does at the time is not the library's cost.
+    const best = async (code: string) => Math.min(await first(code), await first(code));
     const without = await best("const x = 1;\nx");
     const with_ = await best('import { yale } from "yale-jobs";\nconst x = 1;\nx');
     expect(with_ - without).toBeLessThanOrEqual(1);
