@@ -15,7 +15,8 @@ import {
 } from "node:fs";
 import { readdir } from "node:fs/promises";
 import { basename, join } from "node:path";
-import { ArrowFile, type Features, writeDatasetFiles } from "../../kernel-lib/src/dataset/arrow.js";
+import { ArrowFile, writeDatasetFiles } from "../../kernel-lib/src/dataset/arrow.js";
+import type { Features } from "../../kernel-lib/src/dataset/features.js";
 import { readRows, shardFiles } from "../../kernel-lib/src/dataset/read.js";
 
 /** Columns of a result. */

@@ -8,13 +8,7 @@ import type { FileHandle } from "node:fs/promises";
 import { open, rename, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { Data, DataType, RecordBatch, RecordBatchStreamWriter, Schema } from "apache-arrow";
-
-/** Types of columns that we write. `image` is datasets' Image feature: encoded bytes, decoded by PIL when looked at. */
-export type FeatureType = "string" | "int64" | "float64" | "image";
-/** Columns by name, in their order. */
-export type Features = Readonly<Record<string, FeatureType>>;
-/** A row: a value or null for every column; `image` takes the encoded bytes. */
-export type Row = Readonly<Record<string, string | number | Uint8Array | null | undefined>>;
+import type { Features, FeatureType, Row } from "./features.js";
 
 type Arrow = typeof import("apache-arrow");
 let loaded: Promise<Arrow> | undefined;

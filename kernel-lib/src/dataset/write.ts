@@ -5,7 +5,8 @@ import { join } from "node:path";
 import { InterruptedError, QuotaError } from "../errors.js";
 import type { Fault } from "../protocol.js";
 import { isFault, type Page, type PageOrFault } from "../sources/index.js";
-import { ArrowFile, type Features, type Row, writeDatasetFiles } from "./arrow.js";
+import { ArrowFile, writeDatasetFiles } from "./arrow.js";
+import type { Features, Row } from "./features.js";
 import { type DatasetInfo, MANIFEST } from "./manifest.js";
 
 /** Columns of a page dataset. */
