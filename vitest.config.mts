@@ -1,7 +1,7 @@
 import { fileURLToPath } from "node:url";
 import { defineConfig } from "vitest/config";
 
-// Projects are run one after another by scripts/test.mjs; files of one project run side by side on two cores.
+// All projects run in one go (scripts/test.mjs), two files side by side.
 const project = (name: string, more: object = {}) => ({
   extends: true as const,
   test: { name, include: [`test/${name}/**/*.test.ts`], ...more },

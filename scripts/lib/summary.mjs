@@ -1,30 +1,39 @@
-// Counts tests from vitest's JSON reports.
-import { existsSync, readdirSync, readFileSync } from "node:fs";
+// What the tests came to, from vitest's JSON report.
+//   node scripts/lib/summary.mjs CODE    prints "N passed, N failed" and exits; CODE is how the tests ended
+import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
+import { pathToFileURL } from "node:url";
+import { made } from "./stamp.mjs";
 
-/** The reports of a folder, one a project. A report that is no JSON was cut off: it counts as a failure. */
-export function readReports(folder) {
-  if (!existsSync(folder)) return [];
-  return readdirSync(folder)
-    .filter((name) => name.endsWith(".json"))
-    .map((name) => {
-      try {
-        return JSON.parse(readFileSync(join(folder, name), "utf8"));
-      } catch {
-        return { numPassedTests: 0, numFailedTests: 1, testResults: [] };
-      }
-    });
+/** Where `npm test` lets vitest write its report. */
+export const REPORT = join(made, "test-report.json");
+
+/**
+ * Tests passed and failed, as a line and as an exit code. A file that failed before any of its tests could counts as
+ * one failure; so does a run that ended with another `code` than 0 although all that is in the report passed: format,
+ * lint or types are at fault, or it never got to the tests, or was cut off.
+ */
+export function summary(code, report = REPORT) {
+  const { numPassedTests: passed, numFailedTests, testResults } = read(report);
+  const broken = testResults.filter(
+    (f) => f.status === "failed" && !f.assertionResults.some((t) => t.status === "failed"),
+  );
+  const failed = numFailedTests + broken.length;
+  const counted = failed === 0 && (code !== 0 || passed === 0) ? 1 : failed;
+  return { line: `${passed} passed, ${counted} failed`, code: counted === 0 ? 0 : 1 };
 }
 
-/** How many tests passed and failed. A file that failed before any of its tests could is one failure. */
-export function tally(reports) {
-  let passed = 0;
-  let failed = 0;
-  for (const report of reports) {
-    passed += report.numPassedTests;
-    failed += report.numFailedTests;
-    for (const file of report.testResults)
-      if (file.status === "failed" && !file.assertionResults.some((t) => t.status === "failed")) failed += 1;
+function read(report) {
+  try {
+    if (existsSync(report)) return JSON.parse(readFileSync(report, "utf8"));
+  } catch {
+    // Cut off in the middle: as if there were none.
   }
-  return { passed, failed };
+  return { numPassedTests: 0, numFailedTests: 0, testResults: [] };
+}
+
+if (import.meta.url === pathToFileURL(process.argv[1]).href) {
+  const result = summary(Number(process.argv[2] ?? 0));
+  console.log(result.line);
+  process.exitCode = result.code;
 }
