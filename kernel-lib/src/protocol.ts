@@ -4,7 +4,7 @@
  */
 
 /** Version of this protocol. The first thing client and agent exchange; they must be equal. */
-export const PROTOCOL_VERSION = 1;
+export const PROTOCOL_VERSION = 2;
 
 /** MIME type of a job in a notebook output: its data is a {@link JobRecord}. */
 export const JOB_MIME = "application/vnd.yale.job+json";
@@ -152,6 +152,33 @@ export interface Fault {
   fix?: string;
 }
 
+/** Figures of a whole job, known after its end where the scheduler keeps accounts. */
+export interface Usage {
+  /** Wall time of the last run. */
+  elapsedSeconds?: number;
+  /** CPU time used, and that it had to itself (CPUs × wall time). */
+  cpuSeconds?: number;
+  cpuAllocatedSeconds?: number;
+  maxMemoryBytes?: number;
+  memoryAskedBytes?: number;
+  gpus?: number;
+  /** GPUs × wall time. */
+  gpuSeconds?: number;
+  /** Node or nodes, in the scheduler's form. */
+  nodes?: string;
+  /** What was asked for and not used, in a sentence as `seff` would say it; absent if nothing is worth saying. */
+  waste?: string;
+}
+
+/** The tasks of an array job, counted. */
+export interface TaskCounts {
+  total: number;
+  queued: number;
+  running: number;
+  completed: number;
+  failed: number;
+}
+
 /** All that is known of a job. Written by the agent only; everyone else reads. */
 export interface JobRecord {
   id: string;
@@ -168,6 +195,15 @@ export interface JobRecord {
   /** When the scheduler was last heard; older than a few intervals means that it can't be reached. */
   heardAt?: string;
   schedulerId?: string;
+  /** When the scheduler expects to start it; its own guess, ISO 8601. */
+  expectedStart?: string;
+  /** True while it is held in the queue. */
+  held?: boolean;
+  /** For a job with shards. */
+  tasks?: TaskCounts;
+  usage?: Usage;
+  /** Things worth knowing that are no errors: a step that failed in a script that went on, a requeue, pages set aside. */
+  notes?: string[];
   /** Set just before the scheduler is asked to take the job: after a crash it is looked up before it is sent again. */
   submitting?: boolean;
   exitCode?: number;
@@ -278,6 +314,58 @@ export interface JobFilter {
   limit?: number;
 }
 
+/** What a job will take, before it is submitted. Every figure is absent where nothing is known. */
+export interface Estimate {
+  pages?: number;
+  /** Of the runner on the hardware asked for, and where that figure comes from. */
+  pagesPerSecond?: number;
+  basis?: string;
+  /** Of running, all shards side by side. */
+  seconds?: number;
+  gpuHours?: number;
+  /** What `sbatch --test-only` says: when it would start, or why it never would. */
+  expectedStart?: string;
+  refusal?: string;
+  /** The same work on Hugging Face Jobs at its list price. */
+  huggingFace?: { flavor: string; hours: number; dollars: number; checked: string };
+  /** Advice: too short a limit, shards that would be too small, GPUs that would idle. */
+  notes: string[];
+}
+
+/** What a cluster has and allows, asked of it a moment ago. */
+export interface ClusterInfo {
+  cluster: string;
+  scheduler: string;
+  version?: string;
+  askedAt: string;
+  partitions: {
+    name: string;
+    default: boolean;
+    up: boolean;
+    maxSeconds?: number;
+    nodes: { total: number; idle: number; mixed: number; down: number };
+    cpus: { total: number; free: number };
+    gpus: { type: string; total: number; free: number }[];
+  }[];
+  accounts: string[];
+  qos: string[];
+  /** Space for jobs and what else the site counts; absent figures are not known. */
+  storage: {
+    path: string;
+    bytesFree?: number;
+    bytesUsed?: number;
+    bytesLimit?: number;
+    filesFree?: number;
+    filesUsed?: number;
+    filesLimit?: number;
+    purgeDays?: number;
+  }[];
+  /** Submissions within the last hour through any door of Yale Jobs, and how many the site allows. */
+  submissions: { lastHour: number; limit?: number };
+  /** The profile that its rules come from, and the day they were checked. */
+  site?: { name: string; title: string; checked: string; notes: string[] };
+}
+
 /** What the agent says of itself at `GET /hello`. */
 export interface Hello {
   protocol: number;
@@ -298,6 +386,9 @@ export interface Core {
   /** By id, unique beginning of an id, scheduler id, or name (the newest of that name). Throws JobNotFoundError. */
   get(id: string): Promise<JobRecord>;
   cancel(id: string): Promise<JobRecord>;
+  /** Keeps a queued job from starting, and lets it go again. */
+  hold(id: string): Promise<JobRecord>;
+  release(id: string): Promise<JobRecord>;
   /**
    * Without `changes`: one more attempt of the same job in the same folder, which resumes: pages that are done stay.
    * With `changes`: a new job with them laid over the specification, and `retryOf` set. Only for ended jobs.
@@ -311,6 +402,12 @@ export interface Core {
   results(id: string): Promise<{ folder: string; complete: boolean }>;
   /** Copies everything in the job's output to a local folder; nothing that exists there is overwritten by other bytes. */
   download(id: string, folder: string): Promise<{ files: number; bytes: number; folder: string }>;
+  /** What a job would take. Sends nothing to the queue, but asks the cluster where the line is open or needs nobody. */
+  estimate(spec: JobSpec): Promise<Estimate>;
+  /** What a cluster has and allows. `config` is as in {@link JobSpec.config}. */
+  cluster(cluster: string, config?: string): Promise<ClusterInfo>;
+  /** Rebuilds records from the job folders on a cluster: what was submitted from another machine is found again. */
+  sync(cluster: string, config?: string): Promise<{ found: number; added: number; skipped: string[] }>;
   connections(): Promise<Connection[]>;
   /** Opens the line, which may ask a person. `config` is as in {@link JobSpec.config}. */
   login(cluster: string, config?: string): Promise<Connection>;

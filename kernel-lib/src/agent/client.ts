@@ -3,8 +3,10 @@ import { AgentError, isYaleError } from "../errors.js";
 import { socketPath } from "../paths.js";
 import type {
   AgentEvent,
+  ClusterInfo,
   Connection,
   Core,
+  Estimate,
   JobFilter,
   JobRecord,
   JobSpec,
@@ -58,6 +60,12 @@ class AgentClient implements Core {
   cancel(id: string): Promise<JobRecord> {
     return this.#call("cancel", id);
   }
+  hold(id: string): Promise<JobRecord> {
+    return this.#call("hold", id);
+  }
+  release(id: string): Promise<JobRecord> {
+    return this.#call("release", id);
+  }
   retry(id: string, changes?: Partial<JobSpec>): Promise<JobRecord> {
     return this.#call("retry", id, ...(changes === undefined ? [] : [changes]));
   }
@@ -72,6 +80,15 @@ class AgentClient implements Core {
   }
   download(id: string, folder: string): Promise<{ files: number; bytes: number; folder: string }> {
     return this.#call("download", id, folder);
+  }
+  estimate(spec: JobSpec): Promise<Estimate> {
+    return this.#call("estimate", spec);
+  }
+  cluster(cluster: string, config?: string): Promise<ClusterInfo> {
+    return this.#call("cluster", cluster, ...(config === undefined ? [] : [config]));
+  }
+  sync(cluster: string, config?: string): Promise<{ found: number; added: number; skipped: string[] }> {
+    return this.#call("sync", cluster, ...(config === undefined ? [] : [config]));
   }
   connections(): Promise<Connection[]> {
     return this.#call("connections");

@@ -11,6 +11,11 @@ export type Verb =
   | "list"
   | "get"
   | "cancel"
+  | "hold"
+  | "release"
+  | "estimate"
+  | "cluster"
+  | "sync"
   | "retry"
   | "remove"
   | "logs"
@@ -29,6 +34,11 @@ export const VERBS: Readonly<Record<Verb, { repeatable: boolean }>> = {
   list: { repeatable: true },
   get: { repeatable: true },
   cancel: { repeatable: true },
+  hold: { repeatable: true },
+  release: { repeatable: true },
+  estimate: { repeatable: true },
+  cluster: { repeatable: true },
+  sync: { repeatable: true },
   retry: { repeatable: false },
   remove: { repeatable: false },
   logs: { repeatable: true },

@@ -3,12 +3,20 @@ import { spawn } from "node:child_process";
 import { constants } from "node:fs";
 import * as fs from "node:fs/promises";
 import { homedir } from "node:os";
+import { pipeline } from "node:stream/promises";
 import { ConnectionError, InterruptedError } from "../errors.js";
 import type { ExecOptions, ExecResult, FileHandle, FileStat, Sftp, Transport } from "./transport.js";
 
 /** Opens it: nothing can fail. */
 export async function openLocal(): Promise<Transport> {
-  return { kind: "local", exec, sftp: async () => sftp, close: async () => undefined };
+  return {
+    kind: "local",
+    exec,
+    sftp: async () => sftp,
+    lost: new Promise(() => undefined),
+    asked: false,
+    close: async () => undefined,
+  };
 }
 
 function exec(argv: readonly string[], options: ExecOptions = {}): Promise<ExecResult> {
@@ -33,7 +41,9 @@ function exec(argv: readonly string[], options: ExecOptions = {}): Promise<ExecR
     child.stderr.on("data", (chunk: Buffer) => err.push(chunk));
     // A command that closes its input early is not an error of ours.
     child.stdin.on("error", () => undefined);
-    child.stdin.end(options.input);
+    if (options.input === undefined || typeof options.input === "string" || options.input instanceof Uint8Array)
+      child.stdin.end(options.input);
+    else pipeline(options.input, child.stdin).catch(() => undefined);
     child.on("error", (error: NodeJS.ErrnoException) => {
       clearTimeout(timer);
       // What a shell on the far side would say, so that every transport answers alike.

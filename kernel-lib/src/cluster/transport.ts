@@ -2,6 +2,7 @@
  * The way to a machine that runs jobs: commands and files, whatever carries them (ssh2, OpenSSH, or this machine
  * itself). Paths are POSIX and absolute. Nothing here is interpreted by a shell: commands are argument lists.
  */
+import type { Prompt } from "../protocol.js";
 
 /** What a command said. `code` is null where it ended by a signal or the line was lost before its end was known. */
 export interface ExecResult {
@@ -13,12 +14,18 @@ export interface ExecResult {
 
 /** Options of {@link Transport.exec}. */
 export interface ExecOptions {
-  /** Written to the command's standard input, which is then closed. */
-  input?: string | Uint8Array;
+  /** Written to the command's standard input, which is then closed; a stream is read as fast as the command takes it. */
+  input?: string | Uint8Array | AsyncIterable<Uint8Array>;
   cwd?: string;
   /** Milliseconds; default 60,000. After it the command is ended and a ConnectionError thrown. */
   timeout?: number;
   signal?: AbortSignal;
+  /**
+   * Run it in the line's one long-lived shell instead of a session of its own: no start of the user's login shell (which
+   * loads modules and conda, 0.3 s and more), one session however many commands. For short commands with little output;
+   * they run one after another, without `input` and `onStdout`.
+   */
+  shared?: boolean;
   /** Called with each piece of standard output as it comes; then `stdout` in the result is empty. */
   onStdout?: (chunk: Uint8Array) => void;
 }
@@ -64,9 +71,36 @@ export interface Sftp {
 /** A way to one machine. */
 export interface Transport {
   readonly kind: "ssh" | "openssh" | "local";
+  /**
+   * Runs a command and resolves with how it ended, whatever that is. Throws ConnectionError where the line is gone, its
+   * end can't be known or its time ran out, and InterruptedError.
+   */
   exec(argv: readonly string[], options?: ExecOptions): Promise<ExecResult>;
-  sftp(): Promise<Sftp>;
+  /**
+   * Files of the far side. Channels 0 (the default) to 3 have a window each, so that several carry more than one over a
+   * long way (2 MiB a round trip each); where the far side allows fewer sessions, several numbers share one. Calls in
+   * flight when the line goes throw ConnectionError; none hangs.
+   */
+  sftp(channel?: number): Promise<Sftp>;
+  /** Resolves with the reason once the line is gone, by itself or by {@link close}. Never rejects; the local one stays. */
+  readonly lost: Promise<Error>;
+  /** True if a person had to answer something while it was opened: then it is not opened again without being wanted. */
+  readonly asked: boolean;
   close(): Promise<void>;
+}
+
+/** A question to whoever is there, before it has an id; `expiresAt` defaults to the longest time that a prompt stands. */
+export type Question = Omit<Prompt, "id" | "expiresAt"> & { expiresAt?: string };
+
+/** Asks a person; null if they declined. Throws LoginError if nobody answers in time. */
+export type Ask = (question: Question, signal?: AbortSignal) => Promise<string[] | null>;
+
+/** What opening a line is given. */
+export interface LoginOptions {
+  ask: Ask;
+  /** False: open it only if nobody need be asked; throws LoginError otherwise. Default true. */
+  interactive?: boolean;
+  signal?: AbortSignal;
 }
 
 /** True if `error` says that a path does not exist. */

@@ -2,11 +2,9 @@
  * Questions of a cluster to whoever is there: panel, terminal or notebook. The first answer wins; what nobody answers
  * is withdrawn and ends as an error. Answers pass through and are kept nowhere.
  */
+import type { Question } from "../cluster/transport.js";
 import { LoginError } from "../errors.js";
 import { newJobId, type Prompt } from "../protocol.js";
-
-/** A question before it has an id and an end of its time. */
-export type Question = Omit<Prompt, "id" | "expiresAt"> & { expiresAt?: string };
 
 /** Milliseconds that a question stands: as long as a person needs to find the telephone, less than sshd's LoginGraceTime. */
 export const PROMPT_TIME = 110_000;

@@ -10,8 +10,10 @@ import { errorData, JobNotFoundError, SchedulerError, UsageError } from "../erro
 import { cacheDir, stateDir } from "../paths.js";
 import {
   type AgentEvent,
+  type ClusterInfo,
   type Connection,
   type Core,
+  type Estimate,
   isEnd,
   type JobFilter,
   type JobRecord,
@@ -147,6 +149,45 @@ class JobService implements OpenCore {
       this.#watchers.get(this.#watcherKey(record))?.soon();
     }
     return structuredClone(driven.record);
+  }
+
+  async hold(id: string): Promise<JobRecord> {
+    return this.#inQueue(id, "hold");
+  }
+
+  async release(id: string): Promise<JobRecord> {
+    return this.#inQueue(id, "release");
+  }
+
+  async #inQueue(id: string, verb: "hold" | "release"): Promise<JobRecord> {
+    const record = this.#record(id);
+    if (record.schedulerId === undefined || isEnd(record.state))
+      throw new UsageError(
+        `Job ${record.id} is ${record.state}: there is nothing to ${verb}.`,
+        "Only a job that waits in the queue can be held and released.",
+      );
+    const { cluster, scheduler } = await resolveJob(record.spec);
+    await scheduler[verb](await this.#lines.open(cluster), [record.schedulerId]);
+    record.held = verb === "hold";
+    this.#changed(record, true);
+    this.#watchers.get(this.#watcherKey(record))?.soon();
+    return structuredClone(record);
+  }
+
+  async estimate(spec: JobSpec): Promise<Estimate> {
+    const { estimateJob } = await import("./estimate.js");
+    return estimateJob(await resolveJob(spec), (cluster) => this.#lines.open(cluster));
+  }
+
+  async cluster(name: string, config?: string): Promise<ClusterInfo> {
+    const { cluster } = await clusterOf({ cluster: name, ...(config === undefined ? {} : { config }) });
+    const { clusterInfo } = await import("./cluster-info.js");
+    return clusterInfo(cluster, await this.#lines.open(cluster));
+  }
+
+  async sync(name: string, config?: string): Promise<{ found: number; added: number; skipped: string[] }> {
+    const { cluster } = await clusterOf({ cluster: name, ...(config === undefined ? {} : { config }) });
+    throw new UsageError(`The job folders of ${cluster.name} can't be read yet.`);
   }
 
   async retry(id: string, changes?: Partial<JobSpec>): Promise<JobRecord> {

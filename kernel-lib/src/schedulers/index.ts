@@ -4,7 +4,7 @@
  * To add a scheduler: one file beside this one that exports a {@link Scheduler}, and one line in {@link SCHEDULERS}.
  */
 import type { Transport } from "../cluster/transport.js";
-import type { JobSpec, JobState } from "../protocol.js";
+import type { ClusterInfo, JobSpec, JobState, TaskCounts, Usage } from "../protocol.js";
 
 /** Everything a batch script is made of; all values are already checked. */
 export interface ScriptPlan {
@@ -35,9 +35,18 @@ export interface Observation {
   endedAt?: string;
   /** Expected start, where it tells. */
   expectedStart?: string;
-  /** Figures of the whole job, known after its end where the scheduler keeps accounts. */
-  usage?: { elapsedSeconds?: number; cpuSeconds?: number; maxMemoryBytes?: number; gpuSeconds?: number };
+  held?: boolean;
+  /** Times that it was requeued. */
+  restarts?: number;
+  /** For an array: its tasks, counted. `state` is then that of the whole: an end only when every task has ended. */
+  tasks?: TaskCounts;
+  usage?: Usage;
+  /** What else is worth saying, such as a step that failed in a script that returned 0. */
+  notes?: string[];
 }
+
+/** What the scheduler would do with a script: when it would start, or its own words why it never would. */
+export type TestAnswer = { start?: string; nodes?: string } | { refusal: string };
 
 /** A scheduler. Pure where it can be: `script` is a value, the rest talk through the transport. */
 export interface Scheduler {
@@ -53,4 +62,12 @@ export interface Scheduler {
   /** One call for all ids. An id that is missing from the answer is not known (yet). */
   query(transport: Transport, ids: readonly string[]): Promise<Map<string, Observation>>;
   cancel(transport: Transport, ids: readonly string[]): Promise<void>;
+  /** Keeps queued jobs from starting. Throws SchedulerError. */
+  hold(transport: Transport, ids: readonly string[]): Promise<void>;
+  /** Lets held jobs go. Throws SchedulerError. */
+  release(transport: Transport, ids: readonly string[]): Promise<void>;
+  /** What it would do with the batch script, given as text; nothing is submitted. */
+  test(transport: Transport, script: string): Promise<TestAnswer>;
+  /** What the cluster has and allows, as far as the scheduler can tell. */
+  describe(transport: Transport): Promise<Pick<ClusterInfo, "version" | "partitions" | "accounts" | "qos">>;
 }

@@ -21,6 +21,7 @@ import { dropLock, identity, lives, takeLock } from "../process.js";
 import { isEnd } from "../protocol.js";
 import {
   bootId,
+  isHeld,
   jobFolder,
   jobIds,
   type LocalJob,
@@ -234,6 +235,10 @@ function look(): void {
     }
     if (existsSync(join(jobFolder(id), "cancel"))) {
       end(id, { ...status, state: "cancelled", reason: "Cancelled by you before it started." });
+      continue;
+    }
+    if (isHeld(id)) {
+      waiting = true;
       continue;
     }
     const against = obstacle(job);

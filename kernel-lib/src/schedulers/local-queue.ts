@@ -9,11 +9,21 @@
  *                     pid        the wrapper's process group, once started
  *                     shell      the batch script's own shell
  *                     exit       its exit code, written by the wrapper
- *                     cancel, requeue   requests, as empty files
+ *                     cancel, requeue, hold   requests, as empty files
  *                     status.json       what the daemon made of it
  * ```
  */
-import { closeSync, mkdirSync, openSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import {
+  closeSync,
+  existsSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { stateDir } from "../paths.js";
 import type { JobState } from "../protocol.js";
@@ -118,13 +128,18 @@ export function statusOf(id: string): LocalStatus | undefined {
 }
 
 /** Leaves a request for the daemon. */
-export function request(id: string, what: "cancel" | "requeue"): void {
+export function request(id: string, what: "cancel" | "requeue" | "hold"): void {
   closeSync(openSync(join(jobFolder(id), what), "w", 0o600));
 }
 
 /** Takes a request back. */
-export function withdraw(id: string, what: "cancel" | "requeue" | "exit" | "pid" | "shell"): void {
+export function withdraw(id: string, what: "cancel" | "requeue" | "hold" | "exit" | "pid" | "shell"): void {
   rmSync(join(jobFolder(id), what), { force: true });
+}
+
+/** True while the job is held. */
+export function isHeld(id: string): boolean {
+  return existsSync(join(jobFolder(id), "hold"));
 }
 
 /** Identity of the machine's present boot. */

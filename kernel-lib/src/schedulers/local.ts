@@ -5,6 +5,7 @@
  */
 import { spawn } from "node:child_process";
 import { closeSync, mkdirSync, openSync } from "node:fs";
+import { cpus } from "node:os";
 import { basename, dirname, join, resolve } from "node:path";
 import type { Transport } from "../cluster/transport.js";
 import { SchedulerError } from "../errors.js";
@@ -14,6 +15,7 @@ import { isEnd } from "../protocol.js";
 import type { Observation, Scheduler } from "./index.js";
 import {
   bootId,
+  isHeld,
   jobIds,
   type LocalJob,
   newJobFolder,
@@ -22,6 +24,7 @@ import {
   readText,
   request,
   statusOf,
+  withdraw,
   writeWhole,
 } from "./local-queue.js";
 import { directives, slurmSeconds } from "./sbatch.js";
@@ -55,7 +58,7 @@ export const local: Scheduler = {
           );
         return { id: m[2] ?? "", condition: m[1] as "afterok" | "afterany" };
       });
-    const cpus = Number(d.get("cpus-per-task"));
+    const perTask = Number(d.get("cpus-per-task"));
     const { id, folder } = newJobFolder();
     const job: LocalJob = {
       id,
@@ -65,7 +68,7 @@ export const local: Scheduler = {
       comment: d.get("comment") ?? "",
       output: resolve(chdir, d.get("output") ?? `slurm-${id}.out`),
       append: d.get("open-mode") === "append",
-      ...(Number.isInteger(cpus) && cpus > 0 ? { cpus } : {}),
+      ...(Number.isInteger(perTask) && perTask > 0 ? { cpus: perTask } : {}),
       ...(limit === undefined ? {} : { limit }),
       ...(warn === null ? {} : { warn: { signal: `SIG${warn[1]}` as NodeJS.Signals, seconds: Number(warn[2] ?? 60) } }),
       after,
@@ -91,7 +94,12 @@ export const local: Scheduler = {
       const status = statusOf(id);
       if (status === undefined) continue;
       const { restarts: _, ...rest } = status;
-      seen.set(id, { ...rest, raw: status.state.toUpperCase() });
+      const held = status.state === "queued" && isHeld(id);
+      seen.set(id, {
+        ...rest,
+        raw: status.state.toUpperCase(),
+        ...(held ? { held, reason: "Held: it waits until it is released (JobHeldUser)." } : {}),
+      });
       if (!isEnd(status.state)) waiting = true;
     }
     if (waiting) ensureDaemon();
@@ -104,6 +112,48 @@ export const local: Scheduler = {
       if (status !== undefined && !isEnd(status.state)) request(id, "cancel");
     }
     ensureDaemon();
+  },
+
+  async hold(_transport, ids) {
+    for (const id of ids) {
+      const status = statusOf(id);
+      if (status?.state !== "queued")
+        throw new SchedulerError(`Job ${id} does not wait in the queue.`, "Only a queued job can be held.");
+      request(id, "hold");
+    }
+  },
+
+  async release(_transport, ids) {
+    for (const id of ids) if (statusOf(id) !== undefined) withdraw(id, "hold");
+    ensureDaemon();
+  },
+
+  async test(_transport, script) {
+    const time = directives(script).get("time");
+    if (time !== undefined && slurmSeconds(time) === undefined)
+      return { refusal: `Invalid --time specification ${JSON.stringify(time)}.` };
+    const waiting = jobIds().some((id) => !isEnd(statusOf(id)?.state ?? "completed"));
+    // Nobody knows when the jobs before it end.
+    return waiting ? {} : { start: new Date().toISOString() };
+  },
+
+  async describe() {
+    const total = cpus().length;
+    const running = jobIds().some((id) => statusOf(id)?.state === "running");
+    return {
+      partitions: [
+        {
+          name: "local",
+          default: true,
+          up: true,
+          nodes: { total: 1, idle: running ? 0 : 1, mixed: running ? 1 : 0, down: 0 },
+          cpus: { total, free: running ? 0 : total },
+          gpus: [],
+        },
+      ],
+      accounts: [],
+      qos: [],
+    };
   },
 };
 
