@@ -3,6 +3,7 @@
  * dir=FOLDER      USER.push says what becomes of a push: "approve" (also when empty), "deny", "timeout", "delay SECONDS";
  *                 USER.passcodes holds one passcode a line, each good for one login.
  * menu=long       three choices instead of one.
+ * autopush        no menu: a push at once, and no question (for the SSH method "password", which can carry none).
  *
  * A refused answer is asked for again inside the same conversation, three times, as pam_duo does. */
 #define PAM_SM_AUTH
@@ -63,16 +64,21 @@ static int push(pam_handle_t *pam, const char *path) {
 
 int pam_sm_authenticate(pam_handle_t *pam, int flags, int argc, const char **argv) {
   const char *user = NULL, *dir = "/nonexistent";
-  int choices = 1;
+  int choices = 1, autopush = 0;
   for (int i = 0; i < argc; i++) {
     if (!strncmp(argv[i], "dir=", 4)) dir = argv[i] + 4;
     if (!strcmp(argv[i], "menu=long")) choices = 3;
+    if (!strcmp(argv[i], "autopush")) autopush = 1;
   }
   if (pam_get_user(pam, &user, NULL) != PAM_SUCCESS || !user) return PAM_USER_UNKNOWN;
   char push_path[PATH_SIZE], codes_path[PATH_SIZE];
   snprintf(push_path, sizeof push_path, "%s/%s.push", dir, user);
   snprintf(codes_path, sizeof codes_path, "%s/%s.passcodes", dir, user);
 
+  if (autopush) {
+    tell(pam, "Pushed a login request to your device...");
+    return push(pam, push_path) ? PAM_SUCCESS : PAM_AUTH_ERR;
+  }
   for (int attempt = 0; attempt < 3; attempt++) {
     char *answer = NULL;
     int said = pam_prompt(pam, PAM_PROMPT_ECHO_ON, &answer,

@@ -24,7 +24,7 @@ wait_for 20 munge munge -n --socket="$MUNGE_SOCKET"
 wait_for 30 MariaDB mariadb-admin --no-defaults --socket="$DB_SOCKET" -u root ping
 mariadb --no-defaults --socket="$DB_SOCKET" -u root -e "
   create database if not exists slurm_acct_db;
-  create user if not exists slurm@localhost identified by 'not a secret';
+  create user if not exists slurm@localhost identified by 'not-a-secret';
   grant all on slurm_acct_db.* to slurm@localhost"
 
 # ---- slurmdbd ---------------------------------------------------------------------------------------------------
@@ -41,7 +41,7 @@ PidFile=$STATE/dbd/slurmdbd.pid
 StorageType=accounting_storage/mysql
 StorageHost=localhost
 StorageUser=slurm
-StoragePass=not a secret
+StoragePass=not-a-secret
 StorageLoc=slurm_acct_db
 C
 chmod 600 "$STATE/dbd/slurmdbd.conf"

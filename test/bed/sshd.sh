@@ -18,7 +18,6 @@ key() { # key FILE TYPE PASSPHRASE [OPTION...]: made once, side by side
 }
 K=$STATE/keys
 key "$S/host_ed25519" ed25519 ''
-key "$S/host_ecdsa" ecdsa ''
 key "$S/host_other" ed25519 ''
 key "$S/ca" ed25519 ''
 key "$K/id_ed25519" ed25519 ''
@@ -51,6 +50,10 @@ pam() { # pam SERVICE, its auth lines on stdin
 }
 pam duo <<<"auth required $S/pam_duo_bed.so dir=$S/duo"
 pam menu <<<"auth required $S/pam_duo_bed.so dir=$S/duo menu=long"
+pam method <<P
+auth requisite pam_unix.so
+auth required $S/pam_duo_bed.so dir=$S/duo autopush
+P
 pam totp <<<"auth required pam_oath.so usersfile=$S/users.oath window=20 digits=6"
 pam password <<P
 auth requisite pam_unix.so
@@ -61,10 +64,8 @@ P
 mkdir -p /run/sshd
 PORTS=
 next=$((PORT0 + 10))
-: >"$STATE/known_hosts"
-: >"$STATE/ssh_config"
-variant() { # variant NAME PAM-SERVICE HOST-KEY, more directives on stdin
-  local name=$1 bin="$S/bin/yale-$NAME-$2" port=$next
+variant() { # variant NAME PAM-SERVICE HOST-KEY [SFTP-SERVER]: a login node; what is special about it on stdin
+  local name=$1 bin="$S/bin/yale-$NAME-$2" port=$next identity=id_ed25519
   next=$((next + 1))
   # sshd asks PAM for the service that it is called by itself.
   ln -sfn "$(command -v sshd)" "$bin"
@@ -74,7 +75,6 @@ variant() { # variant NAME PAM-SERVICE HOST-KEY, more directives on stdin
 Port $port
 ListenAddress 127.0.0.1
 HostKey $3
-HostKey $S/host_ecdsa
 PidFile none
 UsePAM yes
 StrictModes no
@@ -87,46 +87,65 @@ UseDNS no
 LogLevel VERBOSE
 MaxStartups 100
 SetEnv SLURM_CONF=$SLURM_CONF
-Subsystem sftp /usr/lib/openssh/sftp-server
+Subsystem sftp ${4:-/usr/lib/openssh/sftp-server}
 C
   } >"$S/$name.conf"
   "$bin" -t -f "$S/$name.conf" || die "The configuration $S/$name.conf is wrong."
   daemon "sshd-$name" root "$bin" -D -e -f "$S/$name.conf"
   PORTS="$PORTS $name=$port"
-  say "[127.0.0.1]:$port $(cut -d' ' -f1,2 "$S/host_ed25519.pub")" >>"$STATE/known_hosts"
+  case $name in
+    cert)
+      identity=id_certified
+      say "@cert-authority [127.0.0.1]:$port $(cut -d' ' -f1,2 "$S/ca.pub")" >>"$STATE/known_hosts"
+      ;;
+    *) say "[127.0.0.1]:$port $(cut -d' ' -f1,2 "$S/host_ed25519.pub")" >>"$STATE/known_hosts" ;;
+  esac
   cat >>"$STATE/ssh_config" <<C
 Host $NAME-$name
   HostName 127.0.0.1
   Port $port
   User ${USERS%% *}
-  IdentityFile $K/id_ed25519
+  IdentityFile $K/$identity
   IdentitiesOnly yes
-  UserKnownHostsFile $STATE/known_hosts
 C
+  cat >>"$STATE/config.yaml" <<C
+  $name:
+    host: 127.0.0.1
+    port: $port
+    user: ${USERS%% *}
+    identity: $K/$identity
+    scheduler: slurm
+    job_dir: ~/yale-jobs
+C
+  # ssh2 knows no certificates.
+  [ "$name" != cert ] || say "    transport: openssh" >>"$STATE/config.yaml"
 }
+
+: >"$STATE/known_hosts"
+say "UserKnownHostsFile $STATE/known_hosts" >"$STATE/ssh_config"
+say $'default: duo\nclusters:' >"$STATE/config.yaml"
+HOST_KEY=$S/host_ed25519
 KEY_ONLY=$'AuthenticationMethods publickey\nKbdInteractiveAuthentication no'
 KEY_AND_FACTOR='AuthenticationMethods publickey,keyboard-interactive'
-variant key duo "$S/host_ed25519" <<<"$KEY_ONLY"
-variant duo duo "$S/host_ed25519" <<<"$KEY_AND_FACTOR"$'\n'"Banner $S/banner"
-variant menu menu "$S/host_ed25519" <<<"$KEY_AND_FACTOR"$'\nMaxAuthTries 2'
-variant totp totp "$S/host_ed25519" <<<"$KEY_AND_FACTOR"
-variant password password "$S/host_ed25519" <<<'AuthenticationMethods keyboard-interactive'
-# The method `password` of SSH itself (PAM reads the password), then a second factor.
-variant twostep duo "$S/host_ed25519" <<P
-AuthenticationMethods publickey,keyboard-interactive
-AuthorizedKeysFile none
-TrustedUserCAKeys $S/ca.pub
-P
-variant command totp "$S/host_ed25519" <<<"$KEY_ONLY"$'\n'"ForceCommand $S/bin/login_duo.sh $S/duo"
+variant key duo "$HOST_KEY" <<<"$KEY_ONLY"
+variant duo duo "$HOST_KEY" <<<"$KEY_AND_FACTOR"$'\n'"Banner $S/banner"
+variant menu menu "$HOST_KEY" <<<"$KEY_AND_FACTOR"$'\nMaxAuthTries 2'
+variant totp totp "$HOST_KEY" <<<"$KEY_AND_FACTOR"
+variant password password "$HOST_KEY" <<<'AuthenticationMethods keyboard-interactive'
+variant method method "$HOST_KEY" <<<$'AuthenticationMethods password\nKbdInteractiveAuthentication no\nPasswordAuthentication yes'
+variant command duo "$HOST_KEY" <<<"$KEY_ONLY"$'\n'"ForceCommand $S/bin/login_duo.sh $S/duo"
+variant drop duo "$HOST_KEY" "$S/bin/drop.sh $S/drop" <<<"$KEY_ONLY"
 variant changed duo "$S/host_other" <<<"$KEY_ONLY"
-variant few duo "$S/host_ed25519" <<<"$KEY_ONLY"$'\nMaxSessions 2'
-variant drop duo "$S/host_ed25519" <<P
-$KEY_ONLY
-Subsystem sftp $S/bin/drop.sh $S/drop
-P
-variant cert duo "$S/host_ed25519" <<P
+variant few duo "$HOST_KEY" <<<"$KEY_ONLY"$'\nMaxSessions 2'
+variant cert duo "$HOST_KEY" <<C
 $KEY_ONLY
 AuthorizedKeysFile none
 TrustedUserCAKeys $S/ca.pub
 HostCertificate $S/host_ed25519-cert.pub
-P
+C
+say "8388608" >"$S/drop"
+
+sshd_ready() {
+  local p
+  for p in $PORTS; do (exec 3<>"/dev/tcp/127.0.0.1/${p#*=}") || return 1; done
+}

@@ -29,6 +29,8 @@ if [ -e "$STATE/bed.json" ]; then
   "$HERE/down.sh" # remains of a bed whose machine was restarted
 fi
 
+# Half a bed is of no use to anybody: what was started ends again if the rest fails.
+trap 'code=$?; trap - EXIT; "$HERE/down.sh" >&2; exit $code' EXIT
 mkdir -p "$STATE"/{bin,run,log,home,keys}
 chmod 755 "$STATE"
 for u in $USERS; do
@@ -54,6 +56,7 @@ done
   for p in ${PORTS:-}; do printf '%s "%s": %s' "$sep" "${p%%=*}" "${p#*=}"; sep=,; done
   printf ' }\n}\n'
 } >"$STATE/bed.json"
+trap - EXIT
 say "The bed $NAME is up: $STATE/bed.json"
 if [ "${SSHD:-1}" != 0 ]; then
   say "  ssh -F $STATE/ssh_config $NAME-duo      answer 1 to approve the push"
