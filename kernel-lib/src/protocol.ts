@@ -69,6 +69,8 @@ export interface JobSpec {
   sources: SourceSpec[];
   /** A dataset folder that already lies on the cluster; then `sources` is empty. */
   datasetPath?: string;
+  /** Id of a job on the same cluster whose output is the input of this one; nothing is brought here and back. */
+  dataFrom?: string;
   /** Stop after so many pages of all sources together. */
   maxSamples?: number;
   /** Name of the runner's card, for kind `ocr`. */
@@ -88,6 +90,8 @@ export interface JobSpec {
   shards?: number;
   /** Ids of jobs that must have ended before this one starts. */
   after?: { job: string; condition: "afterok" | "afterany" }[];
+  /** How often it is run again by itself after a failure that may pass; absent is 3, 0 is never. */
+  retries?: number;
   labels?: { [name: string]: string };
   /** Local folder that results are put into when the job is done. */
   output?: string;
@@ -179,6 +183,17 @@ export interface TaskCounts {
   failed: number;
 }
 
+/** How an attempt before the present one ended. */
+export interface EarlierAttempt {
+  attempt: number;
+  schedulerId?: string;
+  state: JobState;
+  /** Pages that were done at its end. */
+  done: number;
+  /** True if the next attempt began by itself. */
+  automatic: boolean;
+}
+
 /** All that is known of a job. Written by the agent only; everyone else reads. */
 export interface JobRecord {
   id: string;
@@ -206,6 +221,8 @@ export interface JobRecord {
   notes?: string[];
   /** Set just before the scheduler is asked to take the job: after a crash it is looked up before it is sent again. */
   submitting?: boolean;
+  /** Somebody cancelled it, and the scheduler is told as soon as it can be reached. */
+  cancelling?: boolean;
   exitCode?: number;
   signal?: number;
   /** Absolute path of the job folder, on the cluster or here. */
@@ -224,8 +241,10 @@ export interface JobRecord {
   resultsDir?: string;
   /** Id of the job that this one repeats with changes. */
   retryOf?: string;
-  /** Counts from 1; grows with every retry and requeue. */
+  /** Counts from 1; grows with every retry. */
   attempt: number;
+  /** The attempts before this one, oldest first. */
+  earlier?: EarlierAttempt[];
   /** Counts up with each change; events of one job arrive in this order. */
   revision: number;
 }
@@ -386,7 +405,7 @@ export interface Core {
   /** By id, unique beginning of an id, scheduler id, or name (the newest of that name). Throws JobNotFoundError. */
   get(id: string): Promise<JobRecord>;
   cancel(id: string): Promise<JobRecord>;
-  /** Keeps a queued job from starting, and lets it go again. */
+  /** Keeps a job that has not started from starting, and lets it go again. */
   hold(id: string): Promise<JobRecord>;
   release(id: string): Promise<JobRecord>;
   /**
@@ -396,8 +415,11 @@ export interface Core {
   retry(id: string, changes?: Partial<JobSpec>): Promise<JobRecord>;
   /** Forgets an ended job here; its folder stays unless `files`. */
   remove(id: string, options?: { files?: boolean }): Promise<void>;
-  /** `offset` counts bytes from the start; negative: so many lines from the end. */
-  logs(id: string, options?: { offset?: number }): Promise<LogChunk>;
+  /**
+   * `offset` counts bytes from the start; negative: so many lines from the end. `task` picks one task of a job with
+   * shards, counted from 0; its absence means the first.
+   */
+  logs(id: string, options?: { offset?: number; task?: number }): Promise<LogChunk>;
   /** Brings results here (only what is new) and says in which local HF dataset folder they lie. */
   results(id: string): Promise<{ folder: string; complete: boolean }>;
   /** Copies everything in the job's output to a local folder; nothing that exists there is overwritten by other bytes. */

@@ -72,7 +72,7 @@ class AgentClient implements Core {
   remove(id: string, options: { files?: boolean } = {}): Promise<void> {
     return this.#call("remove", id, options);
   }
-  logs(id: string, options: { offset?: number } = {}): Promise<LogChunk> {
+  logs(id: string, options: { offset?: number; task?: number } = {}): Promise<LogChunk> {
     return this.#call("logs", id, options);
   }
   results(id: string): Promise<{ folder: string; complete: boolean }> {

@@ -39,6 +39,8 @@ function jobOptions(command: Command): Command {
     .option("--shards <count>", "split the pages over so many array tasks")
     .option("--after <id...>", "start when these jobs have completed")
     .option("--after-any <id...>", "start when these jobs have ended, however")
+    .option("--retries <count>", "run it again by itself at most so often after a failure that may pass; default 3")
+    .option("--no-retry", "never run it again by itself")
     .option("--config <path>", "config.yaml to use")
     .option("--dry-run", "show what would be sent, and send nothing")
     .option("-w, --wait", "wait for the end; the exit code says how it ended")
@@ -64,6 +66,7 @@ export function ocrOptions(command: Command): Command {
 export function runOptions(command: Command): Command {
   return jobOptions(command)
     .option("--data <source...>", "pages for the script: paths, URLs or datasets")
+    .option("--data-from <id>", "the output of this job is the data; waits for it")
     .option("--interpreter <program>", "python3, bash or node; default by the file's name")
     .option("-o, --output-dir <folder>", "local folder for the results");
 }
@@ -125,6 +128,7 @@ function common(f: Flags): JobOptions {
     shards: number(f.shards),
     after,
     afterCondition: f.afterAny === undefined ? undefined : "afterany",
+    retries: f.retry === false ? 0 : number(f.retries),
   }) as JobOptions;
 }
 
@@ -148,12 +152,14 @@ export function ocrFlags(f: Flags): OcrOptions {
 
 /** Options of a script job from its flags. */
 export function runFlags(f: Flags): RunOptions {
+  if (f.data !== undefined && f.dataFrom !== undefined)
+    throw new UsageError("--data and --data-from can't stand together.", "Use one of them.");
   return {
     ...common(f),
     ...(known({
       sourceType: f.sourceType,
       dpi: number(f.dpi),
-      data: f.data,
+      data: f.dataFrom === undefined ? f.data : { id: f.dataFrom },
       interpreter: f.interpreter,
     }) as RunOptions),
   };

@@ -10,7 +10,9 @@ import { newJobId } from "../protocol.js";
 import { Job } from "./job.js";
 import {
   type AfterJob,
+  type EarlierJob,
   type GpuSpec,
+  isEarlierJob,
   type JobOptions,
   type OcrOptions,
   ocrSpec,
@@ -132,6 +134,10 @@ abstract class JobBuilder<O extends JobOptions> {
   after(job: AfterJob | readonly AfterJob[], condition: "afterok" | "afterany" = "afterok"): this {
     return this.with({ after: job, afterCondition: condition });
   }
+  /** How often it may be run again by itself after a failure that may pass (a lost node, too little memory); 0 for never. */
+  retries(retries: number): this {
+    return this.with({ retries });
+  }
 
   /** Everything that would be sent, and nothing sent. */
   async plan(): Promise<Plan> {
@@ -230,16 +236,21 @@ export class RunBuilder extends JobBuilder<RunOptions> {
   }
 
   override spec(): JobSpec {
-    return runSpec(this.#script, { ...this.options, data: list(this.options.data).map(asInput) });
+    const { data } = this.options;
+    return runSpec(this.#script, { ...this.options, data: isEarlierJob(data) ? data : list(data).map(asInput) });
   }
 
   protected override async settled(): Promise<JobSpec> {
-    const data = await this.host.settle(list(this.options.data));
-    return this.host.finish(runSpec(this.#script, { ...this.options, data }));
+    const { data } = this.options;
+    const settled = isEarlierJob(data) ? data : await this.host.settle(list(data));
+    return this.host.finish(runSpec(this.#script, { ...this.options, data: settled }));
   }
 
-  /** Pages for the script: a source or several, readable as `dataset` in its working directory. */
-  data(data: SourceInput | readonly SourceInput[]): this {
+  /**
+   * Pages for the script, readable as `dataset` in its working directory: a source, several, or an earlier job, whose
+   * results stay on the cluster and are waited for.
+   */
+  data(data: SourceInput | EarlierJob | readonly SourceInput[]): this {
     return this.with({ data });
   }
   /** Arguments for the script. */

@@ -33,6 +33,16 @@ export const SOURCE_KINDS = ["auto", "pdf", "iiif", "web", "directory", "hf", "d
 /** Another job, by handle or id, that must have ended before this one starts. */
 export type AfterJob = string | { readonly id: string };
 
+/** A job whose output is the input of the next: its handle, or `{ id }`. */
+export interface EarlierJob {
+  readonly id: string;
+}
+
+/** True for a job where a source could stand. */
+export function isEarlierJob(value: unknown): value is EarlierJob {
+  return typeof value === "object" && value !== null && "id" in value && !("kind" in value) && !("pages" in value);
+}
+
 /** All options of a job, by name. The same in builder, functions and (with dashes) CLI. */
 export interface JobOptions {
   /** Name for people and for the scheduler. Default: made of the source's or script's file name. */
@@ -71,6 +81,8 @@ export interface JobOptions {
   after?: AfterJob | readonly AfterJob[];
   /** `afterok` (default: only if they completed) or `afterany`. */
   afterCondition?: "afterok" | "afterany";
+  /** How often it may be run again by itself after a failure that may pass; default 3, 0 for never. */
+  retries?: number;
 }
 
 /** Options of an OCR job: {@link JobOptions} and those of source and runner. */
@@ -93,8 +105,8 @@ export interface OcrOptions extends JobOptions {
 
 /** Options of a job that runs a script of the user's. */
 export interface RunOptions extends JobOptions {
-  /** Pages for the script, as `dataset` in its working directory. */
-  data?: SourceInput | readonly SourceInput[];
+  /** Pages for the script, or the job whose output it takes: `dataset` in its working directory. */
+  data?: SourceInput | EarlierJob | readonly SourceInput[];
   sourceType?: (typeof SOURCE_KINDS)[number];
   dpi?: number;
   /** Arguments for the script. */
@@ -108,7 +120,7 @@ export type SourceInput = string | SourceSpec | { readonly spec: SourceSpec };
 const JOB_KEYS = [
   ...["name", "cluster", "gpus", "cpus", "memory", "time", "partition", "nodes", "account", "qos", "constraint"],
   ...["extra", "mail", "env", "modules", "variables", "maxSamples", "datasetPath", "output", "labels", "shards"],
-  ...["after", "afterCondition"],
+  ...["after", "afterCondition", "retries"],
 ];
 const RUNNER_KEYS = ["promptMode", "batchSize", "maxModelLen", "maxTokens", "lang"] as const;
 const OCR_KEYS = [...JOB_KEYS, "sourceType", "dpi", "model", "options", ...RUNNER_KEYS];
@@ -151,9 +163,18 @@ export function runSpec(script: string, options: RunOptions = {}): JobSpec {
   }
   const interpreter = options.interpreter ?? guessInterpreter(file, text);
   checkChoice("interpreter", interpreter, ["python3", "bash", "node"]);
-  const { sources } = sourceSpecs(options.data ?? [], options);
+  const { data } = options;
+  const from = isEarlierJob(data) ? jobId(data) : undefined;
+  const { sources } = sourceSpecs(isEarlierJob(data) ? [] : (data ?? []), options);
+  const spec = common("run", options.name ?? file.replace(/\.[^.]*$/, ""), options);
+  if (from !== undefined) {
+    spec.dataFrom = from;
+    // Its input is there only after that job; who said otherwise by `after` meant it.
+    if (!spec.after?.some((a) => a.job === from))
+      spec.after = [...(spec.after ?? []), { job: from, condition: "afterok" }];
+  }
   return {
-    ...common("run", options.name ?? file.replace(/\.[^.]*$/, ""), options),
+    ...spec,
     sources,
     options: {},
     script: {
@@ -193,6 +214,7 @@ function common(kind: "ocr" | "run", name: string, o: JobOptions): Omit<JobSpec,
       : { variables: Object.fromEntries(Object.entries(o.variables).map(([k, v]) => [k, checkVariable(k, v)])) }),
     ...(o.shards === undefined ? {} : { shards: checkCount("shards", o.shards, 1, 1000) }),
     ...(after.length === 0 ? {} : { after: after.map((a: AfterJob) => ({ job: jobId(a), condition })) }),
+    ...(o.retries === undefined ? {} : { retries: checkCount("retries", o.retries, 0, 20) }),
     ...(o.labels === undefined ? {} : { labels: { ...o.labels } }),
     ...(o.output === undefined ? {} : { output: resolve(checkText("output", o.output)) }),
   };
