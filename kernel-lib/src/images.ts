@@ -137,10 +137,11 @@ export async function checkImage(bytes: Uint8Array): Promise<{ mime: string; wid
   if (info.mime === "image/bmp") return checkBmp(bytes, info);
   const { default: sharp } = await import("sharp");
   try {
-    const image = sharp(bytes, { failOn: "truncated" });
-    const meta = await image.metadata();
-    // Headers of a cut file pass; only reading every line shows that some are missing.
-    await image.stats();
+    const options = { failOn: "truncated", sequentialRead: true } as const;
+    const meta = await sharp(bytes, options).metadata();
+    // Headers of a cut file pass; only reading every line shows that some are missing. Shrinking reads them all, a few
+    // at a time, where a look at the pixels themselves would hold the whole page unpacked.
+    await sharp(bytes, options).resize(16, 16, { fit: "fill", kernel: "nearest" }).raw().toBuffer();
     return { mime: info.mime, width: meta.width, height: meta.height };
   } catch (cause) {
     throw new DatasetError(

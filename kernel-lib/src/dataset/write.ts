@@ -27,7 +27,7 @@ export interface WriteOptions {
   folder: string;
   /** A shard is closed when it has grown to so many bytes. Default 500 MB, as datasets does. */
   shardBytes?: number;
-  /** Images in one record batch. Default 32 MiB. */
+  /** Images in one record batch. Default 8 MiB: Arrow, copies and garbage come to several times that at the peak. */
   batchBytes?: number;
   signal?: AbortSignal;
   /** Called for every page and fault, before it is written. */
@@ -46,7 +46,7 @@ const KEPT_FAULTS = 1000;
 export async function writeDataset(items: AsyncIterable<PageOrFault>, options: WriteOptions): Promise<DatasetInfo> {
   const { folder } = options;
   const shardBytes = options.shardBytes ?? 500e6;
-  const batchBytes = options.batchBytes ?? 32 << 20;
+  const batchBytes = options.batchBytes ?? 8 << 20;
   await mkdir(folder, { recursive: true });
   for (const old of await readdir(folder))
     if (/\.(arrow|part)$/.test(old)) await rm(join(folder, old), { force: true });

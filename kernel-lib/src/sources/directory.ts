@@ -85,7 +85,8 @@ class DirectorySource implements Source {
 
 async function readImageFile(file: SourceFile): Promise<PageOrFault[]> {
   try {
-    const bytes = new Uint8Array(await readFile(file.path));
+    const { buffer, byteOffset, byteLength } = await readFile(file.path);
+    const bytes = new Uint8Array(buffer, byteOffset, byteLength);
     const folder = dirname(file.name);
     const metadata: { [key: string]: Json } = { path: file.name, ...(folder === "." ? {} : { folder }) };
     const pages = await imagesOf(bytes);
