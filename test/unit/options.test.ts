@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { UsageError } from "../../kernel-lib/src/errors.js";
+import { ocrSpec, runSpec } from "../../kernel-lib/src/jobs/spec.js";
 import {
   checkCount,
   checkGpus,
@@ -8,8 +9,7 @@ import {
   checkTime,
   checkWord,
   timeSeconds,
-} from "../../kernel-lib/src/jobs/options.js";
-import { ocrSpec, runSpec } from "../../kernel-lib/src/jobs/spec.js";
+} from "../../kernel-lib/src/options.js";
 
 function refused(call: () => unknown): string {
   try {

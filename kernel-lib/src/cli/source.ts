@@ -1,8 +1,8 @@
 /** The verbs that look at sources and runners: source inspect, source convert, models. */
 import { resolve } from "node:path";
-import { checkChoice, checkCount } from "../jobs/options.js";
 import { PageSource } from "../jobs/page-source.js";
 import { absolute, SOURCE_KINDS } from "../jobs/spec.js";
+import { checkChoice, checkCount } from "../options.js";
 import type { SourceKind } from "../protocol.js";
 import { countFlag, type Flags, jsonPairs } from "./flags.js";
 import { ProgressLine, print, printJson, remark } from "./terminal.js";

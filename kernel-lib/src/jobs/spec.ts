@@ -5,7 +5,6 @@
 import { readFileSync } from "node:fs";
 import { basename, extname, isAbsolute, resolve } from "node:path";
 import { UsageError } from "../errors.js";
-import type { JobSpec, Json, Resources, SourceKind, SourceSpec } from "../protocol.js";
 import {
   checkChoice,
   checkCount,
@@ -16,7 +15,8 @@ import {
   checkTime,
   checkVariable,
   checkWord,
-} from "./options.js";
+} from "../options.js";
+import type { JobSpec, Json, Resources, SourceKind, SourceSpec } from "../protocol.js";
 
 /** The prompt modes of DoTS.ocr: text only, text with layout, layout only. */
 export const PROMPT_MODES = ["ocr", "layout-all", "layout-only"] as const;

@@ -1,9 +1,9 @@
 /**
- * The forms of a job's options, checked at the call: in the builder, the CLI and the functions alike. Every refusal
- * says what was got and what is allowed.
+ * The forms of a job's options, checked at the call: in the builder, the CLI, the functions and config.yaml alike. Every
+ * refusal says what was got and what is allowed.
  */
-import { UsageError } from "../errors.js";
-import { nearest } from "../text.js";
+import { UsageError } from "./errors.js";
+import { nearest } from "./text.js";
 
 function refuse(option: string, got: unknown, allowed: string): never {
   throw new UsageError(`${option}: got ${JSON.stringify(got) ?? String(got)}.`, `Allowed: ${allowed}.`);
