@@ -14,3 +14,56 @@ export function quote(word: string): string {
 export function command(argv: readonly string[]): string {
   return argv.map(quote).join(" ");
 }
+
+/** Turns any login shell into a plain `sh` that reads its commands from standard input: for {@link framed}. */
+export const PLAIN_SHELL = "exec /bin/sh";
+
+/** Bytes of a command line that Linux hands on as one argument (MAX_ARG_STRLEN, 128 KiB), less what goes before it. */
+const LONGEST = 127_000;
+
+/**
+ * An argument list as a line for sshd, which gives it to the user's login shell, whatever that is: bash, tcsh and fish
+ * become `sh`, and that becomes the command. Their quotes differ (fish takes `\\` in single quotes as one, csh takes no
+ * line end and treats `!`), so what is not plain text to all of them goes as octal digits. Throws UsageError if too long.
+ */
+export function loginCommand(argv: readonly string[], cwd?: string): string {
+  const words = cwd === undefined ? argv : [cwd, ...argv];
+  const head = `exec /bin/sh -c '${cwd === undefined ? 'exec "$@"' : 'cd "$0" && exec "$@"'}'`;
+  const plain = words.every((word) => /^[^'\\!\u0000-\u001f\u007f]*$/.test(word));
+  const quoted = words.map((word) => (/^[A-Za-z0-9_./][A-Za-z0-9_./:,+-]*$/.test(word) ? word : `'${word}'`)).join(" ");
+  const line = plain ? `${head}${cwd === undefined ? " sh" : ""} ${quoted}` : octal(inFolder(argv, cwd));
+  if (Buffer.byteLength(line) > LONGEST)
+    throw new UsageError(`A command of ${Buffer.byteLength(line)} bytes is too long.`, "Put it in a file.");
+  return line;
+}
+
+/**
+ * One command for a long-lived `sh` ({@link PLAIN_SHELL}): its output stands between `<mark>B` and `<mark>E` on both
+ * streams, its exit code behind the second on standard output. A subshell keeps its folder and environment to itself.
+ */
+export function framed(argv: readonly string[], mark: string, cwd?: string): string {
+  return (
+    `printf ${mark}B; printf ${mark}B >&2; (${inFolder(argv, cwd)}) </dev/null; ` +
+    `printf '${mark}E%d\\n' $?; printf '${mark}E\\n' >&2\n`
+  );
+}
+
+/** Asks a long-lived `sh` for its pid and process group (0 if unknown), so that it can be ended from outside. */
+export function shellIdentity(mark: string): string {
+  return `read -r a b c d g r 2>/dev/null </proc/$$/stat; printf '${mark}P%s %s\\n' $$ "\${g:-0}"\n`;
+}
+
+/** Ends a {@link PLAIN_SHELL} and what it runs: the whole process group if it leads one, else it and its children. */
+export function endShell(pid: number, group: number): string {
+  const children = `$(ps -o pid= --ppid ${pid} 2>/dev/null)`;
+  return pid === group ? `kill -9 -${pid} 2>/dev/null\n` : `kill -9 ${pid} ${children} 2>/dev/null\n`;
+}
+
+function inFolder(argv: readonly string[], cwd: string | undefined): string {
+  return cwd === undefined ? `exec ${command(argv)}` : `cd ${quote(cwd)} && exec ${command(argv)}`;
+}
+
+function octal(script: string): string {
+  const digits = [...Buffer.from(script)].map((byte) => `\\${byte.toString(8).padStart(3, "0")}`).join("");
+  return `exec /bin/sh -c 'eval "$(printf "$0")"' '${digits}'`;
+}
