@@ -80,8 +80,7 @@ export async function serve(core: Core, options: ServeOptions): Promise<{ close(
     }
     const from = Date.now();
     try {
-      const args: unknown = JSON.parse((await body(request)) || "[]");
-      if (!Array.isArray(args)) throw new UsageError("The arguments must be a list.");
+      const args = list((await body(request)) || "[]");
       const call = core[verb as Verb] as (...args: unknown[]) => Promise<unknown>;
       const ok = await call.apply(core, args);
       reply(response, 200, { ok: ok ?? null });
@@ -149,6 +148,18 @@ function reply(response: ServerResponse, status: number, value: unknown): void {
     [PROTOCOL_HEADER]: String(PROTOCOL_VERSION),
   });
   response.end(text);
+}
+
+/** The arguments. The engine's own error would repeat a piece of them, which may be a passcode, in the log. */
+function list(text: string): unknown[] {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    throw new UsageError("The arguments are no JSON.");
+  }
+  if (!Array.isArray(value)) throw new UsageError("The arguments must be a list.");
+  return value;
 }
 
 async function body(request: IncomingMessage): Promise<string> {

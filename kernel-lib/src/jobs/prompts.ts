@@ -3,7 +3,7 @@
  * is withdrawn and ends as an error. Answers pass through and are kept nowhere.
  */
 import type { Question } from "../cluster/transport.js";
-import { LoginError } from "../errors.js";
+import { LoginError, UsageError } from "../errors.js";
 import { newJobId, type Prompt } from "../protocol.js";
 
 /** Milliseconds that a question stands: as long as a person needs to find the telephone, less than sshd's LoginGraceTime. */
@@ -11,7 +11,10 @@ export const PROMPT_TIME = 110_000;
 
 /** Open questions. */
 export class Prompts {
-  readonly #open = new Map<string, { prompt: Prompt; settle: (answers: string[] | null | Error) => void }>();
+  readonly #open = new Map<
+    string,
+    { prompt: Prompt; answered: (answers: string[] | null) => void; withdraw: () => void }
+  >();
   readonly #onPrompt: (prompt: Prompt) => void;
   readonly #onGone: (id: string, reason: "answered" | "expired" | "withdrawn") => void;
 
@@ -23,11 +26,16 @@ export class Prompts {
     this.#onGone = onGone;
   }
 
-  /** Asks, and resolves with the answers, or null if the person declined. Throws LoginError if nobody answers. */
-  ask(question: Question, signal?: AbortSignal): Promise<string[] | null> {
+  /**
+   * Asks, and resolves with the answers, or null if the person declined. Throws LoginError if nobody answers in time, and
+   * the reason of `signal`: the line is gone, or nobody wants it any more.
+   */
+  async ask(question: Question, signal?: AbortSignal): Promise<string[] | null> {
+    signal?.throwIfAborted();
     const asked = Date.now();
     const expires = question.expiresAt === undefined ? asked + PROMPT_TIME : Date.parse(question.expiresAt);
     const prompt: Prompt = { ...question, id: newJobId(), expiresAt: new Date(expires).toISOString() };
+    const { cluster } = prompt;
     return new Promise((resolve, reject) => {
       const end = (reason: "answered" | "expired" | "withdrawn", result: string[] | null | Error) => {
         clearTimeout(timer);
@@ -37,21 +45,27 @@ export class Prompts {
         if (result instanceof Error) reject(result);
         else resolve(result);
       };
-      const withdraw = () => end("withdrawn", null);
+      const withdraw = () => {
+        const reason: unknown = signal?.reason;
+        end(
+          "withdrawn",
+          reason instanceof Error ? reason : new LoginError(`The question of ${cluster} was withdrawn.`),
+        );
+      };
       const timer = setTimeout(
         () =>
           end(
             "expired",
             new LoginError(
-              `${prompt.cluster} asked for a login and nobody answered within ${Math.round((expires - asked) / 1000)} s.`,
-              `Run \`yale login ${prompt.cluster}\` and answer there, or in the prompt of JupyterLab.`,
+              `${cluster} asked for a login and nobody answered within ${Math.round((expires - asked) / 1000)} s.`,
+              `Run \`yale login ${cluster}\` and answer there, or in the prompt of JupyterLab.`,
             ),
           ),
         Math.max(0, expires - asked),
       );
       timer.unref();
       signal?.addEventListener("abort", withdraw, { once: true });
-      this.#open.set(prompt.id, { prompt, settle: (answers) => end("answered", answers) });
+      this.#open.set(prompt.id, { prompt, answered: (answers) => end("answered", answers), withdraw });
       this.#onPrompt(prompt);
     });
   }
@@ -61,20 +75,28 @@ export class Prompts {
     return [...this.#open.values()].map((p) => p.prompt);
   }
 
-  /** Answers a question; null declines. Throws LoginError if it does not stand any more or the count is wrong. */
+  /**
+   * Answers a question: one text for each field, or null to decline. Throws LoginError if it does not stand any more, and
+   * UsageError if the fields are others; then it still stands.
+   */
   answer(id: string, answers: string[] | null): void {
     const open = this.#open.get(id);
     if (open === undefined)
       throw new LoginError("That question does not stand any more.", "It was answered elsewhere, or its time ran out.");
-    if (answers !== null && answers.length !== open.prompt.fields.length)
-      throw new LoginError(
-        `The question has ${open.prompt.fields.length} fields; ${answers.length} answers were given.`,
+    const { fields, cluster } = open.prompt;
+    // From a socket: whatever somebody sent. What it was is not repeated, not even in an error.
+    if (answers !== null && !(Array.isArray(answers) && answers.every((a) => typeof a === "string")))
+      throw new UsageError("An answer must be a list of texts, one for each field, or null to decline.");
+    if (answers !== null && answers.length !== fields.length)
+      throw new UsageError(
+        `${cluster} asks for ${fields.length === 1 ? "one field" : `${fields.length} fields`}; ${answers.length} answers were given.`,
+        `Give one for each of: ${fields.map((f) => f.label).join(", ")}.`,
       );
-    open.settle(answers);
+    open.answered(answers);
   }
 
   /** Withdraws everything: the core closes. */
   close(): void {
-    for (const { settle } of [...this.#open.values()]) settle(null);
+    for (const { withdraw } of [...this.#open.values()]) withdraw();
   }
 }

@@ -62,7 +62,10 @@ class JobService implements OpenCore {
     (prompt) => this.#hub.emit({ type: "prompt", prompt }),
     (id, reason) => this.#hub.emit({ type: "prompt_gone", id, reason }),
   );
-  readonly #lines = new Lines((connection) => this.#hub.emit({ type: "connection", connection }));
+  readonly #lines = new Lines({
+    ask: (question, signal) => this.#prompts.ask(question, signal),
+    onChange: (connection) => this.#hub.emit({ type: "connection", connection }),
+  });
   readonly #watchers = new Map<string, Watcher>();
   /** Jobs driven by this core: the live records, which are newer than the files. */
   readonly #driven = new Map<
@@ -283,10 +286,10 @@ class JobService implements OpenCore {
     return this.#lines.list();
   }
 
-  async login(cluster: string, config?: string): Promise<Connection> {
-    await this.#lines.open((await clusterOf({ cluster, ...(config === undefined ? {} : { config }) })).cluster);
-    const line = this.#lines.list().find((c) => c.cluster === cluster);
-    return line ?? { cluster, state: "connected" };
+  async login(name: string, config?: string): Promise<Connection> {
+    const { cluster } = await clusterOf({ cluster: name, ...(config === undefined ? {} : { config }) });
+    await this.#lines.login(cluster);
+    return this.#lines.list().find((c) => c.cluster === cluster.name) ?? { cluster: cluster.name, state: "connected" };
   }
 
   async logout(cluster: string): Promise<Connection> {
@@ -451,7 +454,7 @@ class JobService implements OpenCore {
     if (watcher === undefined) {
       const { cluster, scheduler } = job;
       watcher = new Watcher(
-        { cluster, scheduler, open: () => this.#lines.open(cluster) },
+        { cluster, scheduler, open: () => this.#lines.open(cluster, { interactive: false }) },
         (changed) => this.#changed(changed),
         (ended, observation) => this.#finish(ended, observation),
       );

@@ -1,0 +1,13 @@
+/** The ways to a cluster, by the `transport` of its configuration. One line here makes another one known. */
+import type { ClusterConfig } from "../config/index.js";
+import { ConfigError } from "../errors.js";
+import type { LoginOptions, Transport } from "./transport.js";
+
+/** Opens the way to a cluster. Throws LoginError, HostKeyError, ConnectionError and InterruptedError. */
+export async function openTransport(cluster: ClusterConfig, _login: LoginOptions): Promise<Transport> {
+  if (cluster.transport === "local") return (await import("./local.js")).openLocal();
+  throw new ConfigError(
+    `The cluster ${cluster.name} is reached by ${cluster.transport}, which this version does not speak.`,
+    "Use a cluster with `transport: local`.",
+  );
+}
