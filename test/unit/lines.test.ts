@@ -14,7 +14,7 @@ const cluster = (name = "duo", more: Partial<ClusterConfig> = {}): ClusterConfig
   user: "ada",
   jobDir: "~/jobs",
   defaults: {},
-  policy: { pollSeconds: 15 },
+  policy: { pollSeconds: 15, minTaskMinutes: 0, taskMinutes: 0 },
   ...more,
 });
 
