@@ -1,7 +1,8 @@
 import { fileURLToPath } from "node:url";
 import { defineConfig } from "vitest/config";
 
-// All projects run in one go (scripts/test.mjs), two files side by side.
+// All projects run in one go (scripts/test.mjs), two files side by side; those that share the toy cluster, and stop parts
+// of it, one after another when the others are done.
 const project = (name: string, more: object = {}) => ({
   extends: true as const,
   test: { name, include: [`test/${name}/**/*.test.ts`], ...more },
@@ -18,6 +19,12 @@ export default defineConfig({
       project("unit"),
       project("contract"),
       project("integration", { testTimeout: 120_000 }),
+      project("cluster", {
+        testTimeout: 120_000,
+        globalSetup: ["test/setup.ts", "test/support/bed-setup.ts"],
+        maxWorkers: 1,
+        sequence: { groupOrder: 1 },
+      }),
       project("package", { testTimeout: 180_000, hookTimeout: 300_000 }),
     ],
   },

@@ -49,7 +49,7 @@ done
 
 {
   say '{'
-  say "  \"name\": \"$NAME\", \"state\": \"$STATE\", \"slurmConf\": \"$SLURM_CONF\","
+  say "  \"name\": \"$NAME\", \"state\": \"$STATE\", \"port0\": $PORT0, \"slurmConf\": \"$SLURM_CONF\","
   say "  \"users\": [\"${USERS// /\", \"}\"],"
   printf '  "ports": {'
   sep=
