@@ -9,7 +9,7 @@ import { createHmac } from "node:crypto";
 import { appendFileSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { inject } from "vitest";
-import type { ClusterConfig } from "../../kernel-lib/src/config/index.js";
+import { type ClusterConfig, loadConfig } from "../../kernel-lib/src/config/index.js";
 import { type Ran, ROOT } from "./sandbox.js";
 
 /** The login nodes; test/bed/README.md says what each asks for. */
@@ -118,21 +118,11 @@ export class Bed {
     return join(this.state, "home", this.user, ...path);
   }
 
-  /** A login node as config.yaml would give it, with `changes`. */
-  cluster(variant: Variant, changes: Partial<ClusterConfig> = {}): ClusterConfig {
-    return {
-      name: variant,
-      transport: variant === "cert" ? "openssh" : "ssh",
-      scheduler: "slurm",
-      host: "127.0.0.1",
-      port: this.ports[variant],
-      user: this.user,
-      identity: this.key(variant === "cert" ? "id_certified" : "id_ed25519"),
-      jobDir: "~/yale-jobs",
-      defaults: {},
-      policy: { pollSeconds: 1 },
-      ...changes,
-    };
+  /** A login node as the bed's config.yaml gives it, with `changes`. */
+  async cluster(variant: Variant, changes: Partial<ClusterConfig> = {}): Promise<ClusterConfig> {
+    const found = (await loadConfig({ path: this.configPath })).clusters.get(variant);
+    if (found === undefined) throw new Error(`${this.configPath} has no cluster ${variant}.`);
+    return { ...found, ...changes };
   }
 
   /**
