@@ -11,6 +11,8 @@ import { checkRunnerOptions, findCard, type RunnerCard, readCards, scriptCommand
 import type { Scheduler, ScriptPlan } from "../schedulers/index.js";
 import { scheduler } from "../schedulers/registry.js";
 import { detectSource } from "../sources/registry.js";
+import { JOB_FILE } from "./job-file.js";
+import { SUBMIT_FILE, SUBMIT_SCRIPT, submissionToken } from "./submit.js";
 
 /** A specification with everything looked up that it refers to. */
 export interface ResolvedJob {
@@ -104,15 +106,21 @@ export function gpuCount(spec: JobSpec): number {
   return gpus === undefined ? 0 : Number(/(?:^|:)(\d+)$/.exec(gpus)?.[1] ?? "1");
 }
 
-/** Everything the batch script is made of. */
+/**
+ * Everything the batch script is made of. `after` are the jobs that the scheduler is to wait for; others in `spec.after`
+ * have been waited for already.
+ */
 export function scriptPlan(
   job: ResolvedJob,
   id: string,
   jobDir: string,
   attempt: number,
-  afterIds: string[],
+  after: readonly { schedulerId: string; condition: "afterok" | "afterany" }[],
 ): ScriptPlan {
-  const { spec, card } = job;
+  const { card } = job;
+  const { after: _, ...rest } = job.spec;
+  const spec: JobSpec =
+    after.length === 0 ? rest : { ...rest, after: after.map((a) => ({ job: a.schedulerId, condition: a.condition })) };
   return {
     id,
     token: submissionToken(id, attempt),
@@ -123,24 +131,22 @@ export function scriptPlan(
         ? [...card.command, "--input", "input", "--output", "output", "--options", "options.json"]
         : scriptCommand(spec.script ?? { name: "script", text: "", interpreter: "bash", args: [] }),
     prologue: [],
-    ...(afterIds.length === 0 ? {} : { afterIds }),
+    ...(after.length === 0 ? {} : { afterIds: after.map((a) => a.schedulerId) }),
   };
 }
 
-/** The token by which a submission is found again: the same for every try of one attempt. */
-export function submissionToken(id: string, attempt: number): string {
-  return `yale-${id}-${attempt}`;
+/** A file that is written into the job folder. */
+export interface JobFile {
+  path: string;
+  text: string;
+  mode: number;
 }
 
-/** Files that the service writes into the job folder. */
-export function jobFiles(job: ResolvedJob, plan: ScriptPlan): { path: string; text: string; mode: number }[] {
+/** Files that the service writes into the job folder, but for job.json, which grows with the job. */
+export function jobFiles(job: ResolvedJob, plan: ScriptPlan): JobFile[] {
   const files = [
     { path: "job.sh", text: job.scheduler.script(plan), mode: 0o700 },
-    {
-      path: "job.json",
-      text: `${JSON.stringify({ id: plan.id, token: plan.token, spec: job.spec }, null, 2)}\n`,
-      mode: 0o600,
-    },
+    ...(job.scheduler.kind === "local" ? [] : [{ path: SUBMIT_FILE, text: SUBMIT_SCRIPT, mode: 0o700 }]),
     { path: "options.json", text: `${JSON.stringify(runnerOptions(job), null, 2)}\n`, mode: 0o600 },
   ];
   if (job.spec.script !== undefined)
@@ -151,26 +157,34 @@ export function jobFiles(job: ResolvedJob, plan: ScriptPlan): { path: string; te
 /** What a runner reads as `options.json`: its options, and the cut that was asked for. */
 function runnerOptions(job: ResolvedJob): JobSpec["options"] {
   // The source was cut already where there is one; a dataset that lies on the cluster is cut by the runner.
-  const cut = job.spec.datasetPath !== undefined ? job.spec.maxSamples : undefined;
+  const cut = job.spec.sources.length === 0 ? job.spec.maxSamples : undefined;
   return cut === undefined ? job.spec.options : { ...job.spec.options, maxSamples: cut };
 }
 
 /** The answer of `plan()`. */
 export function planOf(job: ResolvedJob): Plan {
   const jobDir = posix.join(job.cluster.jobDir, "<id>");
-  const plan = scriptPlan(job, "<id>", jobDir, 1, job.spec.after?.map((a) => `<${a.job}>`) ?? []);
-  const input = job.spec.datasetPath ?? (job.spec.sources.length === 0 ? undefined : "datasets/<content hash>");
+  const after = (job.spec.after ?? []).map((a) => ({ schedulerId: `<${a.job}>`, condition: a.condition }));
+  const plan = scriptPlan(job, "<id>", jobDir, 1, after);
+  const { spec } = job;
+  const input =
+    spec.datasetPath ??
+    (spec.dataFrom !== undefined
+      ? `${spec.dataFrom}/output, the output of that job`
+      : spec.sources.length === 0
+        ? undefined
+        : "datasets/<content hash>, uploaded once");
   return {
     spec: job.spec,
     scheduler: job.scheduler.kind,
     jobDir,
     script: job.scheduler.script(plan),
     files: [
-      ...jobFiles(job, plan).map((f) => ({ path: f.path, from: "made here" })),
+      ...[...jobFiles(job, plan), { path: JOB_FILE }].map((f) => ({ path: f.path, from: "made here" })),
       ...(job.card === undefined
         ? []
         : [{ path: "runner", from: `link to the runner ${job.card.name}, uploaded once` }]),
-      ...(input === undefined ? [] : [{ path: "input", from: `link to ${input}, uploaded once` }]),
+      ...(input === undefined ? [] : [{ path: "input", from: `link to ${input}` }]),
     ],
     submit: job.scheduler.submitCommand(posix.join(jobDir, "job.sh")),
     warnings: job.warnings,

@@ -74,7 +74,8 @@ function automatic(record: JobRecord): number {
   let n = 0;
   for (const earlier of [...(record.earlier ?? [])].reverse()) {
     if (!earlier.automatic) break;
-    n += 1;
+    // Cancelled by the scheduler because of the job before it: no fault of this one.
+    if (earlier.state !== "cancelled") n += 1;
   }
   return n;
 }
@@ -94,6 +95,42 @@ function moreMemory(asked: number, cap: number | undefined): string | undefined 
   if (given < GIB) return `${Math.ceil(given / MIB)}M`;
   return given === cap ? `${Math.floor(given / MIB)}M` : `${Math.ceil(given / GIB)}G`;
 }
+
+/** Makes the record that of its next attempt, which goes on in the same folder; `state` is how the last one ended. */
+export function beginAttempt(
+  record: JobRecord,
+  state: JobState,
+  how: { automatic: boolean; resources?: Partial<Resources> },
+): void {
+  const { attempt, schedulerId, progress } = record;
+  const ended = {
+    attempt,
+    ...(schedulerId === undefined ? {} : { schedulerId }),
+    state,
+    done: progress.done,
+    automatic: how.automatic,
+  };
+  record.earlier = [...(record.earlier ?? []), ended].slice(-100);
+  record.attempt += 1;
+  record.state = "preparing";
+  record.spec = { ...record.spec, resources: { ...record.spec.resources, ...how.resources } };
+  for (const key of PER_ATTEMPT) delete record[key];
+}
+
+/** What the record says of one attempt only. */
+const PER_ATTEMPT = [
+  ...([
+    "schedulerId",
+    "submitting",
+    "cancelling",
+    "submittedAt",
+    "startedAt",
+    "endedAt",
+    "exitCode",
+    "signal",
+  ] as const),
+  ...(["error", "reason", "raw", "held", "expectedStart", "tasks", "usage", "heardAt"] as const),
+] as const;
 
 /** Bytes of a memory in SLURM's form, `32G`; undefined for anything else. */
 export function memoryBytes(text: string | undefined): number | undefined {

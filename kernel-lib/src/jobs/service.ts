@@ -1,11 +1,9 @@
 /**
  * The core: all verbs of {@link Core} on records, sources, lines and schedulers. The agent hosts one; a script with
- * `agent: false` hosts its own. Every step can be repeated, so a job whose core was killed is taken up where its record
- * says, by whichever core finds it first.
+ * `agent: false` hosts its own. The verbs are here; how a job is brought to its end stands in drive.ts.
  */
 import { join, posix } from "node:path";
 import { isMissing, readFile, type Sftp, type Transport } from "../cluster/transport.js";
-import type { ClusterConfig } from "../config/index.js";
 import { errorData, JobNotFoundError, SchedulerError, UsageError } from "../errors.js";
 import { cacheDir, stateDir } from "../paths.js";
 import {
@@ -18,26 +16,22 @@ import {
   type JobFilter,
   type JobRecord,
   type JobSpec,
-  type JobState,
   type LogChunk,
   newJobId,
   type Plan,
   type Prompt,
 } from "../protocol.js";
-import type { Observation } from "../schedulers/index.js";
+import { Driver, outputDir } from "./drive.js";
 import { EventHub } from "./events.js";
+import { JOB_ID } from "./job-file.js";
 import { Lines } from "./lines.js";
-import { endOf } from "./outcome.js";
-import { clusterOf, jobFiles, planOf, type ResolvedJob, resolveJob, scriptPlan, submissionToken } from "./plan.js";
+import { logFile, readLog } from "./logs.js";
+import { clusterOf, planOf, resolveJob } from "./plan.js";
 import { Prompts } from "./prompts.js";
-import { isActive, JobRecords } from "./records.js";
-import { LOG_FILE, readFrom, Watcher } from "./watch.js";
+import { JobRecords } from "./records.js";
+import { beginAttempt } from "./retry.js";
 
-/** Milliseconds between two writes of a record whose progress grows; changes of state are written at once. */
-const SAVE_INTERVAL = 1000;
-/** Milliseconds between two events of one job. */
-const EMIT_INTERVAL = 200;
-/** Files in an output folder that are not results: the link to the input and the runner's own books. */
+/** Names in an output folder that are not results: the link to the input and the runner's own books. */
 const NOT_RESULTS = new Set(["dataset", "journal.jsonl"]);
 
 /** A core that can be closed. */
@@ -66,45 +60,39 @@ class JobService implements OpenCore {
     ask: (question, signal) => this.#prompts.ask(question, signal),
     onChange: (connection) => this.#hub.emit({ type: "connection", connection }),
   });
-  readonly #watchers = new Map<string, Watcher>();
-  /** Jobs driven by this core: the live records, which are newer than the files. */
-  readonly #driven = new Map<
-    string,
-    { record: JobRecord; abort: AbortController; saved: number; savedState?: JobState; timer?: NodeJS.Timeout }
-  >();
+  readonly #driver = new Driver({
+    records: this.#records,
+    lines: this.#lines,
+    emit: (event) => this.#hub.emit(event),
+    fetch: async (transport, record, folder, signal) => {
+      await fetchOutput(transport, record, folder, signal);
+    },
+  });
 
-  /** Drives every active job that no living core drives. */
   adopt(): void {
-    for (const record of this.#records.list()) if (isActive(record)) this.#drive(structuredClone(record));
+    this.#driver.adopt();
   }
 
   active(): number {
-    return this.#driven.size;
+    return this.#driver.active;
   }
 
   async close(): Promise<void> {
     this.#prompts.close();
-    for (const watcher of this.#watchers.values()) watcher.close();
-    for (const [id, { abort, record, timer }] of this.#driven) {
-      clearTimeout(timer);
-      abort.abort(new CoreClosed());
-      this.#records.save(record);
-      this.#records.unlock(id);
-    }
-    this.#driven.clear();
+    this.#driver.close();
     await this.#lines.closeAll();
   }
 
-  async submit(spec: JobSpec, id: string = newJobId()): Promise<JobRecord> {
-    if (!/^[0-9a-z]{4,32}$/.test(id)) throw new UsageError(`${JSON.stringify(id)} is no job id.`);
-    const known = this.#driven.get(id)?.record ?? this.#find(id);
+  async submit(given: JobSpec, id: string = newJobId()): Promise<JobRecord> {
+    if (!JOB_ID.test(id)) throw new UsageError(`${JSON.stringify(id)} is no job id.`);
+    const known = this.#find(id);
     if (known !== undefined) return structuredClone(known);
     // What can be refused is refused now, while the caller is there to read it.
-    const job = await resolveJob(spec);
-    for (const { job: other } of job.spec.after ?? []) this.#record(other);
+    const { spec } = await resolveJob(this.#named(given));
+    this.#checkInput(spec);
     const record: JobRecord = {
       id,
-      spec: job.spec,
+      spec,
       state: "preparing",
       createdAt: new Date().toISOString(),
       faults: [],
@@ -114,17 +102,43 @@ class JobService implements OpenCore {
       attempt: 1,
       revision: 0,
     };
+    return this.#begin(record);
+  }
+
+  /** The jobs that a specification names, by their whole ids: a name or a beginning may mean another one tomorrow. */
+  #named(spec: JobSpec): JobSpec {
+    const { after, dataFrom } = spec;
+    return {
+      ...spec,
+      ...(after === undefined ? {} : { after: after.map((a) => ({ ...a, job: this.#record(a.job).id })) }),
+      ...(dataFrom === undefined ? {} : { dataFrom: this.#record(dataFrom).id }),
+    };
+  }
+
+  #checkInput(spec: JobSpec): void {
+    if (spec.dataFrom === undefined) return;
+    const from = this.#record(spec.dataFrom);
+    if (from.spec.cluster !== spec.cluster || from.spec.config !== spec.config)
+      throw new UsageError(
+        `The output of job ${from.id} is on ${from.spec.cluster}, and this job is to run on ${spec.cluster}.`,
+        `Run it there too, or give the folder that \`yale jobs results ${from.id} --folder\` prints as data.`,
+      );
+  }
+
+  #begin(record: JobRecord): JobRecord {
     this.#records.save(record);
-    this.#drive(record);
+    this.#driver.drive(record, { asked: true });
     return structuredClone(record);
   }
 
   async plan(spec: JobSpec): Promise<Plan> {
-    return planOf(await resolveJob(spec));
+    const job = await resolveJob(this.#named(spec));
+    this.#checkInput(job.spec);
+    return planOf(job);
   }
 
   async list(filter: JobFilter = {}): Promise<JobRecord[]> {
-    return this.#records.list(filter).map((r) => structuredClone(this.#driven.get(r.id)?.record ?? r));
+    return this.#records.list(filter).map((r) => structuredClone(this.#driver.live(r)));
   }
 
   async get(id: string): Promise<JobRecord> {
@@ -132,26 +146,9 @@ class JobService implements OpenCore {
   }
 
   async cancel(id: string): Promise<JobRecord> {
-    const record = this.#record(id);
-    if (isEnd(record.state)) return structuredClone(record);
-    const driven = this.#driven.get(record.id);
-    if (driven === undefined)
-      throw new SchedulerError(
-        `Job ${record.id} is driven by another process.`,
-        "Cancel it there, or end that process.",
-      );
-    if (record.schedulerId === undefined && record.submitting !== true) {
-      driven.abort.abort(new Cancelled());
-    } else {
-      const { cluster, scheduler } = await resolveJob(record.spec);
-      const transport = await this.#lines.open(cluster);
-      const schedulerId =
-        record.schedulerId ?? (await scheduler.find(transport, submissionToken(record.id, record.attempt)));
-      driven.abort.abort(new Cancelled());
-      if (schedulerId !== undefined) await scheduler.cancel(transport, [schedulerId]);
-      this.#watchers.get(this.#watcherKey(record))?.soon();
-    }
-    return structuredClone(driven.record);
+    const record = this.#mine(id);
+    if (!isEnd(record.state)) await this.#driver.cancel(record);
+    return structuredClone(record);
   }
 
   async hold(id: string): Promise<JobRecord> {
@@ -163,17 +160,20 @@ class JobService implements OpenCore {
   }
 
   async #inQueue(id: string, verb: "hold" | "release"): Promise<JobRecord> {
-    const record = this.#record(id);
-    if (record.schedulerId === undefined || isEnd(record.state))
+    const record = this.#mine(id);
+    if (isEnd(record.state) || record.state === "running" || record.state === "completing")
       throw new UsageError(
         `Job ${record.id} is ${record.state}: there is nothing to ${verb}.`,
-        "Only a job that waits in the queue can be held and released.",
+        "Only a job that has not started can be held and released.",
       );
-    const { cluster, scheduler } = await resolveJob(record.spec);
-    await scheduler[verb](await this.#lines.open(cluster), [record.schedulerId]);
-    record.held = verb === "hold";
-    this.#changed(record, true);
-    this.#watchers.get(this.#watcherKey(record))?.soon();
+    if (record.schedulerId !== undefined) {
+      const { cluster, scheduler } = await resolveJob(record.spec);
+      await scheduler[verb](await this.#lines.open(cluster), [record.schedulerId]);
+    }
+    if (verb === "hold") record.held = true;
+    else delete record.held;
+    this.#driver.changed(record);
+    this.#driver.soon(record);
     return structuredClone(record);
   }
 
@@ -193,36 +193,26 @@ class JobService implements OpenCore {
     throw new UsageError(`The job folders of ${cluster.name} can't be read yet.`);
   }
 
-  async retry(id: string, changes?: Partial<JobSpec>): Promise<JobRecord> {
+  async retry(id: string, changes: Partial<JobSpec> = {}): Promise<JobRecord> {
     const old = this.#record(id);
     if (!isEnd(old.state))
       throw new UsageError(
         `Job ${old.id} is still ${old.state}.`,
         `Wait for its end, or \`yale jobs cancel ${old.id}\` first.`,
       );
-    if (changes !== undefined && Object.keys(changes).length > 0) {
-      const record = await this.submit({ ...old.spec, ...changes });
-      record.retryOf = old.id;
-      const driven = this.#driven.get(record.id);
-      if (driven !== undefined) driven.record.retryOf = old.id;
-      return record;
+    const resources = { ...old.spec.resources, ...changes.resources };
+    const { resources: _, ...others } = changes;
+    if (Object.keys(others).length > 0) {
+      const record = await this.submit({ ...old.spec, ...others, resources });
+      const live = this.#record(record.id);
+      live.retryOf = old.id;
+      this.#driver.changed(live);
+      return structuredClone(live);
     }
-    const record: JobRecord = { ...structuredClone(old), state: "preparing", attempt: old.attempt + 1, logTail: [] };
-    for (const key of [
-      "schedulerId",
-      "submitting",
-      "endedAt",
-      "startedAt",
-      "exitCode",
-      "signal",
-      "error",
-      "reason",
-      "raw",
-    ] as const)
-      delete record[key];
-    this.#records.save(record);
-    this.#drive(record);
-    return structuredClone(record);
+    const record = structuredClone(old);
+    await resolveJob({ ...record.spec, resources });
+    beginAttempt(record, old.state, { automatic: false, resources });
+    return this.#begin(record);
   }
 
   async remove(id: string, options: { files?: boolean } = {}): Promise<void> {
@@ -238,19 +228,11 @@ class JobService implements OpenCore {
     this.#hub.emit({ type: "job_removed", id: record.id });
   }
 
-  async logs(id: string, options: { offset?: number } = {}): Promise<LogChunk> {
+  async logs(id: string, options: { offset?: number; task?: number } = {}): Promise<LogChunk> {
     const record = this.#record(id);
-    const end = isEnd(record.state);
-    if (record.jobDir === undefined) return { text: "", next: 0, end };
-    const { sftp } = await this.#lineOf(record);
-    const path = posix.join(record.jobDir, LOG_FILE);
-    let offset = options.offset ?? 0;
-    if (offset < 0) offset = await lineStart(sftp, path, -offset);
-    const bytes = await readFrom(sftp, path, offset);
-    if (bytes === undefined) return { text: "", next: offset, end };
-    // A character that is cut at the end is left for the next chunk, unless nothing will follow.
-    const whole = end ? bytes.length : bytes.length - cutCharacter(bytes);
-    return { text: new TextDecoder().decode(bytes.subarray(0, whole)), next: offset + whole, end };
+    const file = logFile(record, options.task);
+    if (record.jobDir === undefined) return { text: "", next: 0, end: isEnd(record.state) };
+    return readLog((await this.#lineOf(record)).sftp, file, record, options.offset);
   }
 
   async results(id: string): Promise<{ folder: string; complete: boolean }> {
@@ -261,15 +243,11 @@ class JobService implements OpenCore {
         `Job ${record.id} is ${record.state} and has no results yet.`,
         record.error?.fix ?? "Wait for its first pages.",
       );
-    const output = posix.join(record.jobDir, "output");
     const { transport, sftp } = await this.#lineOf(record);
-    if (transport.kind === "local") {
-      await expectResults(sftp, output, record);
-      return { folder: output, complete };
-    }
-    await expectResults(sftp, output, record);
+    await expectResults(sftp, outputDir(record), record);
+    if (transport.kind === "local") return { folder: outputDir(record), complete };
     const folder = join(cacheDir(), "results", record.id);
-    await this.#fetch(transport, output, folder);
+    await fetchOutput(transport, record, folder);
     return { folder, complete };
   }
 
@@ -277,8 +255,7 @@ class JobService implements OpenCore {
     const record = this.#record(id);
     if (record.jobDir === undefined)
       throw new UsageError(`Job ${record.id} is ${record.state} and has no output yet.`, "Wait until it runs.");
-    const { transport } = await this.#lineOf(record);
-    const { files, bytes } = await this.#fetch(transport, posix.join(record.jobDir, "output"), folder);
+    const { files, bytes } = await fetchOutput((await this.#lineOf(record)).transport, record, folder);
     return { files, bytes, folder };
   }
 
@@ -308,203 +285,47 @@ class JobService implements OpenCore {
     return this.#hub.listen(signal);
   }
 
-  // ---- records -------------------------------------------------------------------------------------------------
+  // ---- records and files -------------------------------------------------------------------------------------------
 
   #record(id: string): JobRecord {
-    const record = this.#records.get(id);
-    return this.#driven.get(record.id)?.record ?? record;
+    return this.#driver.live(this.#records.get(id));
+  }
+
+  /** The live record of a job that this core drives, or the record of one that has ended. */
+  #mine(id: string): JobRecord {
+    const record = this.#record(id);
+    if (!isEnd(record.state) && !this.#driver.drives(record.id))
+      throw new SchedulerError(`Job ${record.id} is driven by another process.`, "Do it there, or end that process.");
+    return record;
   }
 
   #find(id: string): JobRecord | undefined {
     try {
-      return this.#records.get(id);
+      return this.#record(id);
     } catch (error) {
       if (errorData(error).code === "job_not_found") return undefined;
       throw error;
     }
   }
 
-  /** Tells everyone, and writes the record: at once if its state changed or `now`, else once a second at most. */
-  #changed(record: JobRecord, now = false): void {
-    const driven = this.#driven.get(record.id);
-    if (driven === undefined || driven.record !== record) return;
-    if (now || record.state !== driven.savedState) {
-      clearTimeout(driven.timer);
-      delete driven.timer;
-      this.#records.save(record);
-      driven.saved = Date.now();
-      driven.savedState = record.state;
-      this.#hub.emit({ type: "job", job: structuredClone(record) });
-    } else if (driven.timer === undefined) {
-      driven.timer = setTimeout(() => {
-        delete driven.timer;
-        if (Date.now() - driven.saved >= SAVE_INTERVAL) {
-          this.#records.save(record);
-          driven.saved = Date.now();
-        } else record.revision += 1;
-        this.#hub.emit({ type: "job", job: structuredClone(record) });
-      }, EMIT_INTERVAL);
-    }
-  }
-
-  // ---- driving a job ---------------------------------------------------------------------------------------------
-
-  #drive(record: JobRecord): void {
-    if (this.#driven.has(record.id) || !this.#records.lock(record.id)) return;
-    const abort = new AbortController();
-    this.#driven.set(record.id, { record, abort, saved: 0 });
-    this.#bring(record, abort.signal).catch((error: unknown) => {
-      const cause = abort.signal.aborted ? (abort.signal.reason as unknown) : error;
-      if (cause instanceof CoreClosed) return;
-      if (cause instanceof Cancelled) {
-        // A job that reached the scheduler ends when the scheduler says so.
-        if (record.schedulerId !== undefined) return;
-        this.#end(record, { state: "cancelled", reason: "Cancelled before it was submitted." });
-      } else this.#end(record, { state: "failed", error: errorData(error) });
-    });
-  }
-
-  /** From wherever the record says it is, to the scheduler and into the watcher. */
-  async #bring(record: JobRecord, signal: AbortSignal): Promise<void> {
-    const job = await resolveJob(record.spec);
-    if (record.schedulerId === undefined) {
-      const transport = await this.#stage(job, record, signal);
-      signal.throwIfAborted();
-      record.schedulerId = await this.#submitOnce(job, record, transport);
-      delete record.submitting;
-      record.submittedAt = new Date().toISOString();
-      record.state = "queued";
-      this.#changed(record, true);
-      // Somebody cancelled between the scheduler's answer and this line.
-      if (signal.aborted) await job.scheduler.cancel(transport, [record.schedulerId]);
-    }
-    this.#watch(job, record);
-  }
-
-  /** Pages, runner and job folder to the cluster. */
-  async #stage(job: ResolvedJob, record: JobRecord, signal: AbortSignal): Promise<Transport> {
-    const { spec, cluster } = job;
-    let folder: string | undefined;
-    if (spec.sources.length > 0) {
-      const { prepare } = await import("./prepare.js");
-      const info = await prepare(spec, {
-        signal,
-        onProgress: (prepared, total, faults) => {
-          record.progress = { ...record.progress, prepared, ...(total === undefined ? {} : { preparedTotal: total }) };
-          record.faults = faults.slice(0, 1000);
-          record.faultCount = faults.length;
-          this.#changed(record);
-        },
-      }).finally(() => this.#changed(record));
-      folder = info.folder;
-      record.dataset = { hash: info.hash, pages: info.pages, bytes: info.bytes };
-      record.faults = info.faults;
-      record.faultCount = info.faultCount;
-      record.progress = { ...record.progress, prepared: info.pages, total: info.pages };
-    }
-    record.state = "uploading";
-    this.#changed(record, true);
-    const { stageJob } = await import("./stage.js");
-    const transport = await this.#lines.open(cluster);
-    const jobDir = await stageJob(transport, job, {
-      id: record.id,
-      ...(folder === undefined ? {} : { dataset: { folder, hash: record.dataset?.hash ?? "" } }),
-      signal,
-      onProgress: (done, total) => {
-        record.progress = { ...record.progress, uploadedBytes: done, uploadTotalBytes: total };
-        this.#changed(record);
-      },
-      files: (dir) => jobFiles(job, scriptPlan(job, record.id, dir, record.attempt, this.#afterIds(spec))),
-    });
-    record.jobDir = jobDir;
-    return transport;
-  }
-
-  #afterIds(spec: JobSpec): string[] {
-    return (spec.after ?? []).map(({ job }) => {
-      const { schedulerId, state } = this.#record(job);
-      if (schedulerId === undefined)
-        throw new SchedulerError(
-          `Job ${job}, after which this one was to start, is ${state} and not submitted yet.`,
-          "Submit this job once that one is queued.",
-        );
-      return schedulerId;
-    });
-  }
-
-  /** Submits exactly once: what an earlier try of this attempt left behind is found by its token and taken over. */
-  async #submitOnce(job: ResolvedJob, record: JobRecord, transport: Transport): Promise<string> {
-    const token = submissionToken(record.id, record.attempt);
-    if (record.submitting === true) {
-      const found = await job.scheduler.find(transport, token);
-      if (found !== undefined) return found;
-    }
-    record.submitting = true;
-    this.#changed(record, true);
-    return job.scheduler.submit(transport, posix.join(record.jobDir ?? "", "job.sh"));
-  }
-
-  #watcherKey(record: JobRecord): string {
-    return `${record.spec.cluster}\n${record.spec.config ?? ""}`;
-  }
-
-  #watch(job: ResolvedJob, record: JobRecord): void {
-    const key = this.#watcherKey(record);
-    let watcher = this.#watchers.get(key);
-    if (watcher === undefined) {
-      const { cluster, scheduler } = job;
-      watcher = new Watcher(
-        { cluster, scheduler, open: () => this.#lines.open(cluster, { interactive: false }) },
-        (changed) => this.#changed(changed),
-        (ended, observation) => this.#finish(ended, observation),
-      );
-      this.#watchers.set(key, watcher);
-    }
-    watcher.add(record);
-  }
-
-  /** The scheduler said that it is over: what it means, and the results to where they were asked for. */
-  async #finish(record: JobRecord, observation: Observation): Promise<void> {
-    const end = endOf(record, observation);
-    if (end.state === "completed" && record.spec.output !== undefined) {
-      this.#changed(record, true);
-      try {
-        record.resultsDir = (await this.download(record.id, record.spec.output)).folder;
-      } catch (error) {
-        // The job itself is done; what failed can be asked for again.
-        record.reason = `Done, but the results could not be put into ${record.spec.output}: ${errorData(error).what}`;
-      }
-    }
-    this.#end(record, end);
-  }
-
-  #end(record: JobRecord, end: Pick<JobRecord, "state"> & Partial<Pick<JobRecord, "reason" | "error">>): void {
-    Object.assign(record, end);
-    record.endedAt ??= new Date().toISOString();
-    delete record.submitting;
-    this.#changed(record, true);
-    this.#driven.delete(record.id);
-    this.#records.unlock(record.id);
-  }
-
-  // ---- files -----------------------------------------------------------------------------------------------------
-
-  async #lineOf(record: JobRecord): Promise<{ transport: Transport; sftp: Sftp; cluster: ClusterConfig }> {
-    const { cluster } = await clusterOf(record.spec);
-    const transport = await this.#lines.open(cluster);
-    return { transport, sftp: await transport.sftp(), cluster };
-  }
-
-  async #fetch(transport: Transport, from: string, to: string): Promise<{ files: number; bytes: number }> {
-    const { downloadTree } = await import("../cluster/transfer.js");
-    return downloadTree(transport, from, to, { exclude: (path) => NOT_RESULTS.has(path) });
+  async #lineOf(record: JobRecord): Promise<{ transport: Transport; sftp: Sftp }> {
+    const transport = await this.#lines.open((await clusterOf(record.spec)).cluster);
+    return { transport, sftp: await transport.sftp() };
   }
 }
 
-/** Why a driven job stopped: its core closes and another will go on. */
-class CoreClosed extends Error {}
-/** Why a driven job stopped: somebody cancelled it. */
-class Cancelled extends Error {}
+async function fetchOutput(
+  transport: Transport,
+  record: JobRecord,
+  to: string,
+  signal?: AbortSignal,
+): Promise<{ files: number; bytes: number }> {
+  const { downloadTree } = await import("../cluster/transfer.js");
+  return downloadTree(transport, outputDir(record), to, {
+    exclude: (path) => NOT_RESULTS.has(posix.basename(path)),
+    ...(signal === undefined ? {} : { signal }),
+  });
+}
 
 async function expectResults(sftp: Sftp, output: string, record: JobRecord): Promise<void> {
   try {
@@ -521,32 +342,4 @@ async function expectResults(sftp: Sftp, output: string, record: JobRecord): Pro
       isEnd(record.state) ? `\`yale jobs logs ${record.id}\` says why.` : "The first appear after a few pages.",
     );
   }
-}
-
-/** Offset at which the last `lines` lines of a file begin. */
-async function lineStart(sftp: Sftp, path: string, lines: number): Promise<number> {
-  let size: number;
-  try {
-    ({ size } = await sftp.stat(path));
-  } catch (error) {
-    if (isMissing(error)) return 0;
-    throw error;
-  }
-  const from = Math.max(0, size - lines * 400 - 4096);
-  const bytes = await readFrom(sftp, path, from);
-  if (bytes === undefined) return size;
-  let left = lines + (bytes.at(-1) === 10 ? 1 : 0);
-  for (let i = bytes.length - 1; i >= 0; i--) if (bytes[i] === 10 && --left === 0) return from + i + 1;
-  return from;
-}
-
-/** How many bytes at the end begin a UTF-8 character that is not whole. */
-function cutCharacter(bytes: Uint8Array): number {
-  for (let back = 1; back <= Math.min(3, bytes.length); back++) {
-    const byte = bytes[bytes.length - back] ?? 0;
-    if ((byte & 0xc0) === 0x80) continue;
-    const length = byte >= 0xf0 ? 4 : byte >= 0xe0 ? 3 : byte >= 0xc0 ? 2 : 1;
-    return length > back ? back : 0;
-  }
-  return 0;
 }

@@ -8,20 +8,21 @@ import { join, posix, relative } from "node:path";
 import { uploadTree } from "../cluster/transfer.js";
 import { isMissing, type Sftp, type Transport, writeFile } from "../cluster/transport.js";
 import { ConfigError } from "../errors.js";
-import type { ResolvedJob } from "./plan.js";
+import type { JobFile, ResolvedJob } from "./plan.js";
 
 /** What {@link stageJob} is given. */
 export interface StageOptions {
   id: string;
-  /** The prepared pages; absent for a job without pages or with `datasetPath`. */
+  /** The prepared pages; absent for a job without pages of its own. */
   dataset?: { folder: string; hash: string };
-  /** Files of the job folder, for the folder's final path. */
-  files: (jobDir: string) => { path: string; text: string; mode: number }[];
   signal: AbortSignal;
   onProgress: (bytes: number, total: number) => void;
 }
 
-/** Returns the absolute path of the job folder. Throws TransferError, QuotaError and ConnectionError. */
+/**
+ * Brings pages and runner to the cluster and makes the job's folder with its links; returns its absolute path. Throws
+ * TransferError, QuotaError and ConnectionError.
+ */
 export async function stageJob(transport: Transport, job: ResolvedJob, options: StageOptions): Promise<string> {
   const sftp = await transport.sftp();
   const root = await jobRoot(transport, sftp, job.cluster.jobDir);
@@ -41,19 +42,30 @@ export async function stageJob(transport: Transport, job: ResolvedJob, options: 
 
   const jobDir = posix.join(root, options.id);
   for (const folder of ["output", "log"]) await sftp.mkdir(posix.join(jobDir, folder), 0o700);
-  const input = options.dataset !== undefined ? `../datasets/${options.dataset.hash}` : job.spec.datasetPath;
+  const { datasetPath, dataFrom } = job.spec;
+  const input =
+    options.dataset !== undefined
+      ? `../datasets/${options.dataset.hash}`
+      : dataFrom !== undefined
+        ? `../${dataFrom}/output`
+        : datasetPath;
   if (input !== undefined) await link(sftp, input, posix.join(jobDir, "input"));
   if (runner !== undefined) await link(sftp, runner, posix.join(jobDir, "runner"));
   if (job.spec.kind === "run") {
     await sftp.mkdir(posix.join(jobDir, "runner"), 0o700);
     if (input !== undefined) await link(sftp, "../input", posix.join(jobDir, "output", "dataset"));
   }
-  for (const file of options.files(jobDir)) await writeFile(sftp, posix.join(jobDir, file.path), file.text, file.mode);
   return jobDir;
 }
 
+/** Writes small files into the job folder; each appears whole. */
+export async function writeJobFiles(transport: Transport, jobDir: string, files: readonly JobFile[]): Promise<void> {
+  const sftp = await transport.sftp();
+  for (const file of files) await writeFile(sftp, posix.join(jobDir, file.path), file.text, file.mode);
+}
+
 /** The folder of all jobs: made if it is missing, its wildcards resolved on the cluster to the one folder they name. */
-async function jobRoot(transport: Transport, sftp: Sftp, given: string): Promise<string> {
+export async function jobRoot(transport: Transport, sftp: Sftp, given: string): Promise<string> {
   let path = given;
   if (!posix.isAbsolute(path)) path = posix.join(await sftp.realpath("."), path.replace(/^~\//, ""));
   if (!/[*?[]/.test(path)) {
