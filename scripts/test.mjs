@@ -3,7 +3,7 @@
 //   node scripts/test.mjs [vitest arguments]
 import { rmSync } from "node:fs";
 import { join } from "node:path";
-import { installMissing, TEST_PACKAGES } from "./lib/debian.mjs";
+import { bedPackages, installMissing, TEST_PACKAGES } from "./lib/debian.mjs";
 import { root } from "./lib/stamp.mjs";
 import { attached, main, run, SetupError, step } from "./lib/steps.mjs";
 import { REPORT, summary } from "./lib/summary.mjs";
@@ -18,7 +18,7 @@ await main(async () => {
   rmSync(REPORT, { force: true });
   await setUp("test");
   await step("programs of the system", async () => {
-    const names = await installMissing(TEST_PACKAGES);
+    const names = await installMissing([...TEST_PACKAGES, ...bedPackages()]);
     return names.length === 0 ? "all there" : `installed ${names.join(", ")}`;
   });
   // A fault of style or types is told, and the tests run all the same: both are wanted from one run.

@@ -40,7 +40,7 @@ daemon() {
   {
     say '#!/bin/bash'
     printf 'cd %q && export YALE_BED=%q SLURM_CONF=%q\n' "$STATE" "$STATE" "$SLURM_CONF"
-    printf 'exec setpriv --reuid %q --regid %q --init-groups' "$user" "$(id -gn "$user")"
+    printf 'exec %q setpriv --reuid %q --regid %q --init-groups' "$STATE/bin/inside" "$user" "$(id -gn "$user")"
     printf ' %q' "$@"
     say
   } >"$STATE/bin/start-$name"

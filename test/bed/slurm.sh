@@ -69,7 +69,7 @@ C
 # config_overrides: two real processors pose as eight on each node.
 cat >"$SLURM_CONF" <<C
 ClusterName=$NAME
-SlurmctldHost=$(hostname -s)(127.0.0.1)
+SlurmctldHost=$HOST(127.0.0.1)
 SlurmctldPort=$CTLD_PORT
 SlurmUser=slurm
 SlurmdUser=root
@@ -111,8 +111,8 @@ AccountingStoragePass=$MUNGE_SOCKET
 AccountingStorageTRES=gres/gpu,gres/gpu:a100,gres/gpu:h100
 AccountingStorageEnforce=associations,limits,qos
 AccountingStoreFlags=job_comment
-NodeName=${NAME}01 NodeHostname=$(hostname -s) NodeAddr=127.0.0.1 Port=$((PORT0 + 2)) CPUs=8 RealMemory=16000
-NodeName=${NAME}02 NodeHostname=$(hostname -s) NodeAddr=127.0.0.1 Port=$((PORT0 + 3)) CPUs=8 RealMemory=16000 Gres=gpu:a100:2,gpu:h100:2
+NodeName=${NAME}01 NodeHostname=$HOST NodeAddr=127.0.0.1 Port=$((PORT0 + 2)) CPUs=8 RealMemory=16000
+NodeName=${NAME}02 NodeHostname=$HOST NodeAddr=127.0.0.1 Port=$((PORT0 + 3)) CPUs=8 RealMemory=16000 Gres=gpu:a100:2,gpu:h100:2
 PartitionName=DEFAULT DefaultTime=01:00:00 DefMemPerCPU=1024 PriorityTier=10 PreemptMode=OFF State=UP
 PartitionName=day Nodes=${NAME}01 Default=YES MaxTime=1-00:00:00
 PartitionName=devel Nodes=${NAME}01 MaxTime=06:00:00

@@ -86,7 +86,7 @@ PrintMotd no
 UseDNS no
 LogLevel VERBOSE
 MaxStartups 100
-SetEnv SLURM_CONF=$SLURM_CONF
+SetEnv SLURM_CONF=$SLURM_CONF${preload:+ LD_PRELOAD=$preload}
 Subsystem sftp ${4:-/usr/lib/openssh/sftp-server}
 C
   } >"$S/$name.conf"

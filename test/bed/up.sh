@@ -20,9 +20,6 @@ done
 [ -e /usr/include/security/pam_modules.h ] || missing="$missing security/pam_modules.h"
 ls /lib/*/security/pam_oath.so >/dev/null 2>&1 || missing="$missing pam_oath.so"
 [ -z "$missing" ] || refuse "these are missing:$missing." "apt-get install --no-install-recommends $(grep -v '^#' "$HERE/packages.txt" | xargs)"
-# slurmctld listens where the host's own name leads; anywhere but loopback would be open to the network.
-getent ahostsv4 "$(hostname -s)" | grep -q '^127\.' ||
-  refuse "the name of this host, $(hostname -s), does not lead to 127.0.0.1." "Add a line '127.0.0.1 $(hostname -s)' to /etc/hosts."
 if [ -e "$STATE/bed.json" ]; then
   first=$(cd "$STATE/run" && ls -- *.pid 2>/dev/null | head -n 1)
   [ -z "$first" ] || ! alive "${first%.pid}" || { say "The bed $NAME is up already: $STATE/bed.json"; exit 0; }
@@ -43,6 +40,22 @@ for u in $USERS; do
   install -d -o "$u" -g "$u" -m 750 "$STATE/home/$u"
 done
 
+# SLURM's daemons, and srun, listen where the name of their host leads, whatever address they are given; anywhere but
+# loopback would be open to the network, and is not where the others look for them. Debian's 127.0.1.1 is not, either.
+HOST=$(hostname -s)
+preload=
+if ! getent ahostsv4 "$HOST" | grep -q '^127\.0\.0\.1 '; then
+  HOST=localhost
+  preload=$STATE/bin/localhost.so
+  gcc -Wall -Werror -fPIC -shared -o "$preload" "$HERE/localhost.c" || die "localhost.c could not be compiled."
+fi
+{
+  say '#!/bin/bash'
+  say '# Runs a command as a process of the toy cluster.'
+  [ -z "$preload" ] || say "export LD_PRELOAD=$preload"
+  say 'exec "$@"'
+} >"$STATE/bin/inside"
+chmod 755 "$STATE/bin/inside"
 [ "${SSHD:-1}" = 0 ] || . "$HERE/sshd.sh"
 [ "${SLURM:-1}" = 0 ] || . "$HERE/slurm.sh"
 [ "${SSHD:-1}" = 0 ] || wait_for 10 "every sshd" sshd_ready
@@ -59,6 +72,9 @@ done
 trap - EXIT
 say "The bed $NAME is up: $STATE/bed.json"
 if [ "${SSHD:-1}" != 0 ]; then
+  # Whoever ran this by sudo wants to log in without it.
+  [ -z "${SUDO_UID:-}" ] || chown -R "$SUDO_UID:$SUDO_GID" "$STATE/keys"
   say "  ssh -F $STATE/ssh_config $NAME-duo      answer 1 to approve the push"
-  say "  yale --config $STATE/config.yaml cluster info"
+  say "  yale --config $STATE/config.yaml login duo"
+  say "  test/bed/README.md tells what else there is"
 fi

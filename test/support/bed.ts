@@ -205,8 +205,9 @@ export class Bed {
   as(user: string, argv: readonly string[], options: { input?: string; timeout?: number } = {}): Promise<Ran> {
     const home = join(this.state, "home", user);
     const env = { HOME: home, USER: user, LOGNAME: user, PATH: "/usr/bin:/bin", SLURM_CONF: this.info.slurmConf };
+    const inside = join(this.state, "bin", "inside");
     const become = user === "root" ? [] : ["setpriv", "--reuid", user, "--regid", user, "--init-groups", "--"];
-    const [program = "", ...args] = [...become, ...argv];
+    const [program = "", ...args] = [inside, ...become, ...argv];
     return run(program, args, { env, cwd: user === "root" ? this.state : home, ...options });
   }
 
