@@ -44,6 +44,7 @@ export type { PageSource } from "./jobs/page-source.js";
 export type { Results } from "./jobs/results.js";
 export type { EarlierJob, GpuSpec, JobOptions, OcrOptions, PromptMode, RunOptions, SourceInput } from "./jobs/spec.js";
 export type {
+  Connection,
   Fault,
   JobFilter,
   JobRecord,
@@ -52,6 +53,7 @@ export type {
   Json,
   Plan,
   Progress,
+  Prompt,
   Resources,
   SourceKind,
   SourceSpec,

@@ -8,12 +8,23 @@
  * ```
  */
 import { resolve } from "node:path";
-import { INSPECT, type InspectRequest, inspectHook, jobsBundle, jobsText } from "./display/index.js";
+import {
+  howToAnswer,
+  INSPECT,
+  type InspectRequest,
+  inKernel,
+  inspectHook,
+  jobsBundle,
+  jobsText,
+} from "./display/index.js";
+import { LoginError, UsageError } from "./errors.js";
 import { type BuilderHost, OcrBuilder, RunBuilder } from "./jobs/builder.js";
 import { Job } from "./jobs/job.js";
+import { attendedCore } from "./jobs/login.js";
+import { showLogin } from "./jobs/login-card.js";
 import { PageSource, settleSources } from "./jobs/page-source.js";
 import type { OcrOptions, RunOptions, SourceInput } from "./jobs/spec.js";
-import type { Core, JobFilter, Json } from "./protocol.js";
+import type { Connection, Core, JobFilter, Json, Prompt } from "./protocol.js";
 import type { RunnerCard } from "./runners.js";
 import type { Source } from "./sources/index.js";
 
@@ -111,15 +122,60 @@ export class Yale {
     return (await import("./runners.js")).readCards();
   }
 
-  /** Opens the line to a cluster; a second factor is asked for where it can be answered. */
+  /**
+   * Opens the line to a cluster. A second factor is asked for wherever somebody is: a terminal with `yale login`, the
+   * dialog in JupyterLab, or {@link answer}. In a notebook a card says so. Throws LoginError, HostKeyError and ConnectionError.
+   */
   async login(cluster: string): Promise<void> {
     await (await this.core()).login(cluster, await this.configPath());
+  }
+
+  /** Closes the line to a cluster; jobs go on, and it stays closed until somebody logs in. */
+  async logout(cluster: string): Promise<void> {
+    await (await this.core()).logout(cluster);
+  }
+
+  /** The lines to clusters: state, since when, and what there is to say. */
+  async connections(): Promise<Connection[]> {
+    return (await this.core()).connections();
+  }
+
+  /** The questions of clusters that stand now. */
+  async prompts(): Promise<Prompt[]> {
+    return (await this.core()).prompts();
+  }
+
+  /**
+   * Answers a question of a cluster: a text, one for each field, or null to decline. `prompt` says which where several
+   * stand. A notebook runs one cell at a time, so this works while no other cell waits, such as after `submit()`; and
+   * passwords and passphrases are refused there, since a cell is saved with what was typed. Throws LoginError if no
+   * question stands, UsageError if the answer does not fit.
+   */
+  async answer(answers: string | readonly string[] | null, prompt?: Prompt): Promise<void> {
+    const core = await this.core();
+    const standing = await core.prompts();
+    const [only] = prompt === undefined ? standing : standing.filter((p) => p.id === prompt.id);
+    if (only === undefined)
+      throw new LoginError("No cluster asks for anything now.", "`yale.login(cluster)` opens a line.");
+    if (prompt === undefined && standing.length > 1)
+      throw new UsageError(
+        `${standing.length} questions stand: ${standing.map((p) => p.cluster).join(", ")}.`,
+        "Say which: `yale.answer(answers, prompt)` with one of `await yale.prompts()`.",
+      );
+    if (answers !== null && (only.kind === "password" || only.kind === "passphrase") && inKernel())
+      throw new UsageError(
+        `A ${only.kind} that is typed into a cell would be saved with the notebook.`,
+        `Answer with ${howToAnswer(only.cluster)}.`,
+      );
+    await core.answer(only.id, answers === null ? null : typeof answers === "string" ? [answers] : [...answers]);
   }
 
   /** The core behind everything: the agent's client, started on demand, or the core in this process. */
   core(): Promise<Core> {
     if (this.#core === undefined) {
-      const opening = this.#options.agent === false ? inline() : viaAgent();
+      const opening = (this.#options.agent === false ? inline() : viaAgent()).then((core) =>
+        attendedCore(core, showLogin),
+      );
       opening.catch(() => {
         this.#core = undefined;
       });

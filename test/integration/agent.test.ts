@@ -91,7 +91,7 @@ describe("the agent", () => {
     await box.yale("agent", "start");
     expect(JSON.parse((await box.yale("agent", "status", "--json")).stdout)).toMatchObject({
       running: true,
-      protocol: 1,
+      protocol: PROTOCOL_VERSION,
     });
     expect((await box.yale("agent", "log")).stdout).toContain("serves");
     expect((await box.yale("agent", "stop")).stdout).toContain("jobs go on");

@@ -1,8 +1,7 @@
-/** The verbs of the agent and of the lines to clusters: agent status|start|stop|log, login, logout. */
+/** The verbs of the agent: agent status|start|stop|log. */
 import { createReadStream, existsSync } from "node:fs";
 import { agentLog, ensureAgent, hello, stopAgent } from "../agent/start.js";
 import { socketPath } from "../paths.js";
-import { Yale } from "../yale.js";
 import type { Flags } from "./flags.js";
 import { print, printJson } from "./terminal.js";
 
@@ -25,17 +24,4 @@ export async function agent(verb: "status" | "start" | "stop" | "log", flags: Fl
   print(
     `The agent (version ${found.version}, pid ${found.pid}) runs since ${found.startedAt}.\nSocket ${socketPath()}\nLog ${agentLog()}`,
   );
-}
-
-/** `yale login <cluster>`. */
-export async function login(cluster: string, flags: Flags): Promise<void> {
-  await new Yale(typeof flags.config === "string" ? { config: flags.config } : {}).login(cluster);
-  print(`The line to ${cluster} is open.`);
-}
-
-/** `yale logout <cluster>`. */
-export async function logout(cluster: string): Promise<void> {
-  const { connect } = await import("../agent/client.js");
-  await (await connect()).logout(cluster);
-  print(`The line to ${cluster} is closed; jobs go on.`);
 }

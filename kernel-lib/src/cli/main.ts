@@ -177,18 +177,30 @@ export function program(): Command {
     .addHelpText("after", examples("yale models", "yale models tesseract"))
     .action(async (name, flags) => (await import("./source.js")).models(name, flags));
 
-  for (const verb of ["login", "logout"] as const)
-    yale
-      .command(verb)
-      .argument("<cluster>")
-      .description(
-        verb === "login"
-          ? "open the line to a cluster, answering its questions here"
-          : "close the line to a cluster; jobs go on",
-      )
-      .option("--config <path>", "config.yaml to use")
-      .addHelpText("after", examples(`yale ${verb} bouchet`))
-      .action(async (cluster, flags) => (await import("./agent.js"))[verb](cluster, flags));
+  yale
+    .command("login")
+    .argument("<cluster>")
+    .description("open the line to a cluster, answering its questions here")
+    .option("--config <path>", "config.yaml to use")
+    .addOption(json())
+    .addHelpText(
+      "after",
+      `\nWithout a terminal, answers are read from standard input, a line for each field.\n${examples("yale login bouchet", "echo 1 | yale login bouchet")}`,
+    )
+    .action(async (cluster, flags) => (await import("./login.js")).login(cluster, flags));
+  yale
+    .command("logout")
+    .argument("<cluster>")
+    .description("close the line to a cluster; jobs go on, and it stays closed until a login")
+    .addOption(json())
+    .addHelpText("after", examples("yale logout bouchet"))
+    .action(async (cluster, flags) => (await import("./login.js")).logout(cluster, flags));
+  yale
+    .command("connections")
+    .description("list the lines to clusters: state, since when, what there is to say")
+    .addOption(json())
+    .addHelpText("after", examples("yale connections"))
+    .action(async (flags) => (await import("./login.js")).connections(flags));
 
   const agent = yale.command("agent").description("the background process that everything goes through");
   for (const [verb, what] of [

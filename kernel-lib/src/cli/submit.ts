@@ -3,14 +3,10 @@ import { UsageError } from "../errors.js";
 import type { OcrBuilder, RunBuilder } from "../jobs/builder.js";
 import type { Job } from "../jobs/job.js";
 import type { Plan } from "../protocol.js";
-import { Yale } from "../yale.js";
+import { yaleOf } from "./core.js";
 import { countFlag, type Flags, ocrFlags, runFlags } from "./flags.js";
 import { print, printJson, remark } from "./terminal.js";
 import { waitFor } from "./watch.js";
-
-function yaleOf(flags: Flags): Yale {
-  return new Yale(typeof flags.config === "string" ? { config: flags.config } : {});
-}
 
 /** `yale jobs ocr [source] [output]`. */
 export async function ocr(source: string | undefined, output: string | undefined, flags: Flags): Promise<void> {

@@ -32,6 +32,47 @@ export function printJson(value: unknown, indent = 2): void {
   process.stdout.write(`${JSON.stringify(value, null, indent)}\n`);
 }
 
+let questions = 0;
+
+/** Keeps progress off the terminal while a question stands there, until the returned function is called. */
+export function takeTerminal(): () => void {
+  if (questions === 0 && process.stderr.isTTY === true) process.stderr.write("\r\u001b[2K");
+  questions += 1;
+  let taken = true;
+  return () => {
+    if (taken) questions -= 1;
+    taken = false;
+  };
+}
+
+/** A line on standard error that counts the seconds somebody is waited for; elsewhere than on a terminal, said once. */
+export class WaitingLine {
+  readonly #timer: NodeJS.Timeout | undefined;
+  readonly #release: () => void;
+
+  constructor(text: string) {
+    this.#release = takeTerminal();
+    if (process.stderr.isTTY !== true) {
+      remark(`${text} …`);
+      return;
+    }
+    const began = Date.now();
+    const show = () => {
+      const line = `${text} … ${Math.round((Date.now() - began) / 1000)} s`;
+      process.stderr.write(`\r\u001b[2K${escapeTerminal(line).slice(0, (process.stderr.columns ?? 100) - 1)}`);
+    };
+    show();
+    this.#timer = setInterval(show, 1000);
+  }
+
+  /** Takes the line away. */
+  end(): void {
+    clearInterval(this.#timer);
+    if (this.#timer !== undefined) process.stderr.write("\r\u001b[2K");
+    this.#release();
+  }
+}
+
 /** Seconds between two lines of progress where there is no terminal. */
 const PLAIN_INTERVAL = 10;
 
@@ -50,7 +91,8 @@ export class ProgressLine {
   /** Shows how far it is. */
   show(record: JobRecord): void {
     const line = escapeTerminal(this.#text(record, (process.stderr.columns ?? 100) - 1)).replace(/\n/g, " ");
-    if (line === this.#last) return;
+    if (questions > 0) this.#last = "";
+    if (questions > 0 || line === this.#last) return;
     if (this.#terminal) process.stderr.write(`\r\u001b[2K${line}`);
     else {
       const due = record.state !== this.#lastState || Date.now() - this.#lastTime >= PLAIN_INTERVAL * 1000;

@@ -1,13 +1,12 @@
 /** The verbs that look at jobs: ls, status, wait, logs, cancel, results, download, rm. */
 import { exitCodeOf, InterruptedError, UsageError } from "../errors.js";
 import type { Job } from "../jobs/job.js";
-import { type Core, isEnd, JOB_STATES, type JobFilter, type JobRecord, type JobState } from "../protocol.js";
+import { attended } from "../jobs/login.js";
+import { isEnd, JOB_STATES, type JobFilter, type JobRecord, type JobState } from "../protocol.js";
+import { core } from "./core.js";
 import { countFlag, type Flags, pairs } from "./flags.js";
+import { terminalAttend } from "./question.js";
 import { ProgressLine, print, printJson, remark } from "./terminal.js";
-
-async function core(): Promise<Core> {
-  return (await import("../agent/client.js")).connect();
-}
 
 async function jobOf(id: string | undefined, flags: Flags): Promise<Job> {
   const named = id ?? (flags.jobName as string | undefined);
@@ -64,43 +63,57 @@ export async function wait(ids: string[], flags: Flags): Promise<void> {
 
 /** Waits for jobs, shows how far they are, and sets the exit code by how they ended: the first that is not 0. */
 export async function waitFor(jobs: readonly Job[], flags: Flags): Promise<void> {
-  const timeout = countFlag("--timeout", flags.timeout);
-  const { progressText } = await import("../display/progress.js");
   const interrupted = new AbortController();
   const onInterrupt = () => interrupted.abort();
   process.once("SIGINT", onInterrupt);
-  let exit = 0;
+  const configs = new Map(jobs.map(({ record: { spec } }) => [spec.cluster, spec.config]));
+  configs.delete("local");
+  const work = () => waitForAll(jobs, flags, interrupted.signal);
   try {
-    for (const job of jobs) {
-      const line = flags.quiet === true || flags.json === true ? undefined : new ProgressLine(progressText);
-      let code = 0;
-      try {
-        await job.wait({
-          bar: false,
-          signal: interrupted.signal,
-          ...(timeout === undefined ? {} : { timeout }),
-          onProgress: (_, record) => line?.show(record),
-        });
-        code = job.record.progress.failed > 0 || job.record.faultCount > 0 ? 3 : 0;
-        line?.end();
-      } catch (error) {
-        line?.end();
-        if (interrupted.signal.aborted)
-          throw new InterruptedError(
-            `Interrupted; job ${job.id} keeps running.`,
-            `\`yale jobs wait ${job.id}\` waits again, \`yale jobs cancel ${job.id}\` ends it.`,
-          );
-        if (!isEnd(job.state)) throw error;
-        code = exitCodeOf(error);
-        if (flags.json !== true) remark((error as Error).message);
-      }
-      if (flags.json !== true && flags.quiet !== true) summary(job.record);
-      exit ||= code;
-    }
-    if (flags.json === true) printJson(jobs.length === 1 ? jobs[0]?.record : jobs.map((j) => j.record));
+    if (configs.size === 0) return await work();
+    const { connect } = await import("../agent/client.js");
+    const core = await connect();
+    const attend = terminalAttend({
+      onDecline: onInterrupt,
+      login: (cluster) => core.login(cluster, configs.get(cluster)),
+    });
+    await attended(attend, core, async () => (cluster) => configs.has(cluster), work, 0);
   } finally {
     process.off("SIGINT", onInterrupt);
   }
+}
+
+async function waitForAll(jobs: readonly Job[], flags: Flags, signal: AbortSignal): Promise<void> {
+  const timeout = countFlag("--timeout", flags.timeout);
+  const { progressText } = await import("../display/progress.js");
+  let exit = 0;
+  for (const job of jobs) {
+    const line = flags.quiet === true || flags.json === true ? undefined : new ProgressLine(progressText);
+    let code = 0;
+    try {
+      await job.wait({
+        bar: false,
+        signal,
+        ...(timeout === undefined ? {} : { timeout }),
+        onProgress: (_, record) => line?.show(record),
+      });
+      code = job.record.progress.failed > 0 || job.record.faultCount > 0 ? 3 : 0;
+      line?.end();
+    } catch (error) {
+      line?.end();
+      if (signal.aborted)
+        throw new InterruptedError(
+          `Interrupted; job ${job.id} keeps running.`,
+          `\`yale jobs wait ${job.id}\` waits again, \`yale jobs cancel ${job.id}\` ends it.`,
+        );
+      if (!isEnd(job.state)) throw error;
+      code = exitCodeOf(error);
+      if (flags.json !== true) remark((error as Error).message);
+    }
+    if (flags.json !== true && flags.quiet !== true) summary(job.record);
+    exit ||= code;
+  }
+  if (flags.json === true) printJson(jobs.length === 1 ? jobs[0]?.record : jobs.map((j) => j.record));
   process.exitCode = exit;
 }
 

@@ -16,6 +16,18 @@ export {
 } from "./pages.js";
 export { bar, facts, progressBundle, progressText, share } from "./progress.js";
 export {
+  choiceKey,
+  connectionsText,
+  fieldLabel,
+  howToAnswer,
+  type LoginState,
+  loginBundle,
+  loginText,
+  promptLines,
+  promptTitle,
+  timeLeft,
+} from "./prompt.js";
+export {
   bytes,
   cells,
   clipped,

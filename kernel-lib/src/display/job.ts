@@ -20,9 +20,12 @@ export function jobText(record: JobRecord, now: number = Date.now()): string {
   return `Job ${oneLine(record.id, 40)} (${oneLine(record.spec.name)}): ${parts.map((p) => oneLine(p, 400)).join(", ")}`;
 }
 
-/** What a cell that ends in a job shows: the record for our renderer, a card, and text. */
-export function jobBundle(record: JobRecord, now: number = Date.now()): Bundle {
-  return { [JOB_MIME]: record, "text/html": card(record, now).text, "text/plain": cardText(record, now) };
+/**
+ * What a cell that ends in a job shows: the record for our renderer, a card, and text. `waits` says what its cluster's
+ * login waits for, where it does.
+ */
+export function jobBundle(record: JobRecord, now: number = Date.now(), waits?: string): Bundle {
+  return { [JOB_MIME]: record, "text/html": card(record, now, waits).text, "text/plain": cardText(record, now, waits) };
 }
 
 /** What it is that keeps a job from its end, or ended it. */
@@ -97,7 +100,7 @@ function next(record: JobRecord): string | undefined {
   return undefined;
 }
 
-function card(record: JobRecord, now: number): Markup {
+function card(record: JobRecord, now: number, waits?: string): Markup {
   const error = trouble(record);
   const faults = faultWords(record);
   const log = logLines(record);
@@ -110,6 +113,7 @@ function card(record: JobRecord, now: number): Markup {
     barHtml(record),
     html`<div style="margin-top:4px">${joined(facts(record, now), " · ")}</div>`,
   ];
+  if (waits !== undefined) rows.push(html`<div style="margin-top:6px;color:#b8720a">${waits}</div>`);
   if (error !== undefined) {
     const fix = error.fix === "" ? undefined : html`<br>→ ${oneLine(error.fix, 600)}`;
     // A reason to wait, such as SLURM's "Priority", is no error.
@@ -130,7 +134,7 @@ function card(record: JobRecord, now: number): Markup {
   return frame(html`<div style="${box}">${rows}</div>`);
 }
 
-function cardText(record: JobRecord, now: number): string {
+function cardText(record: JobRecord, now: number, waits?: string): string {
   const faults = faultWords(record);
   const error = trouble(record);
   const lines = [
@@ -138,6 +142,7 @@ function cardText(record: JobRecord, now: number): string {
     `  ${work(record)}`,
     `  ${[...place(record), ...times(record, now)].join(" · ")}`,
     ...(error === undefined || error.fix === "" ? [] : [`  → ${oneLine(error.fix, 600)}`]),
+    ...(waits === undefined ? [] : [`  ${waits}`]),
     ...(record.faultCount > 0
       ? [`  ${count(record.faultCount, "page or file", "pages or files")} could not be had:`]
       : []),

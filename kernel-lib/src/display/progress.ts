@@ -97,9 +97,11 @@ export function barHtml(record: JobRecord): Markup {
   return html`<div style="${TRACK}"><div style="${fill}"></div></div>`;
 }
 
-/** What `await job.wait()` shows: one bar and one line. */
-export function progressBundle(record: JobRecord, now: number = Date.now()): Bundle {
+/** What `await job.wait()` shows: one bar and one line, and one more where its cluster waits for a login. */
+export function progressBundle(record: JobRecord, now: number = Date.now(), waits?: string): Bundle {
   const words = [stateWords(record.state), ...facts(record, now)];
-  const body = html`${barHtml(record)}<div style="margin-top:4px">${joined(words, " · ")}</div>`;
-  return { "text/html": frame(body).text, "text/plain": progressText(record, 100, now) };
+  const hint = waits === undefined ? undefined : html`<div style="color:#b8720a">${waits}</div>`;
+  const body = html`${barHtml(record)}<div style="margin-top:4px">${joined(words, " · ")}</div>${hint}`;
+  const text = progressText(record, 100, now);
+  return { "text/html": frame(body).text, "text/plain": waits === undefined ? text : `${text}\n  ${waits}` };
 }

@@ -4,9 +4,20 @@
  */
 import { resolve } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { INSPECT, inspectHook, jobBundle, jobText, progressBundle, showInKernel } from "../display/index.js";
+import {
+  INSPECT,
+  inspectHook,
+  jobBundle,
+  jobText,
+  type LoginState,
+  loginText,
+  progressBundle,
+  showInKernel,
+} from "../display/index.js";
 import { InterruptedError, JobFailedError, WaitTimeoutError } from "../errors.js";
 import { type Core, isEnd, type JobRecord, type JobSpec, type JobState, type Progress } from "../protocol.js";
+import { attended, readLogins, takeLogin } from "./login.js";
+import { showLogin } from "./login-card.js";
 import { Results } from "./results.js";
 
 /** Milliseconds between two looks at a log that is followed: often enough to read along, seldom enough for a login node. */
@@ -63,15 +74,28 @@ export class Job {
 
   /** The present state, then every change up to the end. Leaves early, without error, when `signal` aborts. */
   async *changes(signal?: AbortSignal): AsyncGenerator<JobRecord> {
+    for await (const { changed } of this.#news(signal)) if (changed) yield this.#record;
+  }
+
+  /** As {@link changes}, and whenever the login that its cluster may wait for changes: `waits` is that in words. */
+  async *#news(signal?: AbortSignal): AsyncGenerator<{ changed: boolean; waits?: string }> {
+    const { cluster } = this.#record.spec;
+    let login: LoginState = { cluster };
     // What this stream has yielded: another one on the same job (a card beside a bar) may have taken the event already.
     let seen = -1;
     for await (const event of this.#core.events(signal)) {
-      if (event.type === "listening") await this.refresh();
-      else if (event.type === "job" && event.job.id === this.id) this.#take(event.job);
+      let changed = true;
+      if (event.type === "listening") {
+        await this.refresh();
+        if (cluster !== "local") [login = { cluster }] = await readLogins(this.#core, (name) => name === cluster);
+      } else if (event.type === "job" && event.job.id === this.id) {
+        this.#take(event.job);
+        if (this.#record.revision <= seen) continue;
+      } else if (takeLogin(login, event)) changed = false;
       else continue;
-      if (this.#record.revision <= seen && event.type !== "listening") continue;
-      seen = this.#record.revision;
-      yield this.#record;
+      if (changed) seen = this.#record.revision;
+      const waits = isEnd(this.#record.state) ? undefined : loginText(login);
+      yield { changed, ...(waits === undefined ? {} : { waits }) };
       if (isEnd(this.#record.state)) return;
     }
   }
@@ -90,11 +114,16 @@ export class Job {
     const signals = [timeout, options.signal].filter((s) => s !== undefined);
     const signal = signals.length === 0 ? undefined : AbortSignal.any(signals);
     const bar = options.bar === false ? undefined : showInKernel(progressBundle(this.#record));
-    try {
-      for await (const record of this.changes(signal)) {
-        bar?.update(progressBundle(record));
-        options.onProgress?.(record.progress, record);
+    const follow = async () => {
+      for await (const { changed, waits } of this.#news(signal)) {
+        bar?.update(progressBundle(this.#record, undefined, waits));
+        if (changed) options.onProgress?.(this.#record.progress, this.#record);
       }
+    };
+    const { cluster } = this.#record.spec;
+    try {
+      if (bar === undefined || cluster === "local") await follow();
+      else await attended(showLogin, this.#core, async () => (name) => name === cluster, follow);
     } finally {
       bar?.close();
     }
@@ -173,7 +202,7 @@ export class Job {
 
   async #follow(display: { update(bundle: Record<string, unknown>): void; close(): void }): Promise<void> {
     try {
-      for await (const record of this.changes()) display.update(jobBundle(record));
+      for await (const { waits } of this.#news()) display.update(jobBundle(this.#record, undefined, waits));
     } catch {
       // The agent went away for good: the card keeps the last state that was seen.
     } finally {
