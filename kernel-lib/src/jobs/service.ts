@@ -4,7 +4,7 @@
  */
 import { join, posix } from "node:path";
 import { isMissing, readFile, type Sftp, type Transport } from "../cluster/transport.js";
-import { errorData, JobNotFoundError, SchedulerError, UsageError } from "../errors.js";
+import { JobNotFoundError, SchedulerError, UsageError } from "../errors.js";
 import { cacheDir, stateDir } from "../paths.js";
 import {
   type AgentEvent,
@@ -21,10 +21,12 @@ import {
   type Plan,
   type Prompt,
 } from "../protocol.js";
+import { SubmissionBudget } from "./budget.js";
 import { Driver, outputDir } from "./drive.js";
 import { EventHub } from "./events.js";
 import { JOB_ID } from "./job-file.js";
 import { Lines } from "./lines.js";
+import type { LiveJob } from "./live.js";
 import { logFile, readLog } from "./logs.js";
 import { clusterOf, planOf, resolveJob } from "./plan.js";
 import { Prompts } from "./prompts.js";
@@ -63,6 +65,7 @@ class JobService implements OpenCore {
   readonly #driver = new Driver({
     records: this.#records,
     lines: this.#lines,
+    budget: new SubmissionBudget(join(stateDir(), "submissions")),
     emit: (event) => this.#hub.emit(event),
     fetch: async (transport, record, folder, signal) => {
       await fetchOutput(transport, record, folder, signal);
@@ -74,7 +77,7 @@ class JobService implements OpenCore {
   }
 
   active(): number {
-    return this.#driver.active;
+    return this.#driver.jobs.size;
   }
 
   async close(): Promise<void> {
@@ -85,7 +88,7 @@ class JobService implements OpenCore {
 
   async submit(given: JobSpec, id: string = newJobId()): Promise<JobRecord> {
     if (!JOB_ID.test(id)) throw new UsageError(`${JSON.stringify(id)} is no job id.`);
-    const known = this.#find(id);
+    const known = this.#driver.jobs.find(id);
     if (known !== undefined) return structuredClone(known);
     // What can be refused is refused now, while the caller is there to read it.
     const { spec } = await resolveJob(this.#named(given));
@@ -138,7 +141,7 @@ class JobService implements OpenCore {
   }
 
   async list(filter: JobFilter = {}): Promise<JobRecord[]> {
-    return this.#records.list(filter).map((r) => structuredClone(this.#driver.live(r)));
+    return this.#records.list(filter).map((r) => structuredClone(this.#driver.jobs.get(r.id)?.record ?? r));
   }
 
   async get(id: string): Promise<JobRecord> {
@@ -146,8 +149,8 @@ class JobService implements OpenCore {
   }
 
   async cancel(id: string): Promise<JobRecord> {
-    const record = this.#mine(id);
-    if (!isEnd(record.state)) await this.#driver.cancel(record);
+    const record = this.#record(id);
+    if (!isEnd(record.state)) await this.#driver.cancel(this.#live(record));
     return structuredClone(record);
   }
 
@@ -160,19 +163,20 @@ class JobService implements OpenCore {
   }
 
   async #inQueue(id: string, verb: "hold" | "release"): Promise<JobRecord> {
-    const record = this.#mine(id);
+    const record = this.#record(id);
     if (isEnd(record.state) || record.state === "running" || record.state === "completing")
       throw new UsageError(
         `Job ${record.id} is ${record.state}: there is nothing to ${verb}.`,
         "Only a job that has not started can be held and released.",
       );
+    const live = this.#live(record);
     if (record.schedulerId !== undefined) {
       const { cluster, scheduler } = await resolveJob(record.spec);
       await scheduler[verb](await this.#lines.open(cluster), [record.schedulerId]);
     }
     if (verb === "hold") record.held = true;
     else delete record.held;
-    this.#driver.changed(record);
+    live.changed(true);
     this.#driver.soon(record);
     return structuredClone(record);
   }
@@ -204,10 +208,10 @@ class JobService implements OpenCore {
     const { resources: _, ...others } = changes;
     if (Object.keys(others).length > 0) {
       const record = await this.submit({ ...old.spec, ...others, resources });
-      const live = this.#record(record.id);
-      live.retryOf = old.id;
-      this.#driver.changed(live);
-      return structuredClone(live);
+      const live = this.#live(record);
+      live.record.retryOf = old.id;
+      live.changed(true);
+      return structuredClone(live.record);
     }
     const record = structuredClone(old);
     await resolveJob({ ...record.spec, resources });
@@ -288,24 +292,16 @@ class JobService implements OpenCore {
   // ---- records and files -------------------------------------------------------------------------------------------
 
   #record(id: string): JobRecord {
-    return this.#driver.live(this.#records.get(id));
+    const record = this.#records.get(id);
+    return this.#driver.jobs.get(record.id)?.record ?? record;
   }
 
-  /** The live record of a job that this core drives, or the record of one that has ended. */
-  #mine(id: string): JobRecord {
-    const record = this.#record(id);
-    if (!isEnd(record.state) && !this.#driver.drives(record.id))
+  /** The job as this core drives it. Throws SchedulerError if another process does. */
+  #live(record: JobRecord): LiveJob {
+    const live = this.#driver.jobs.get(record.id);
+    if (live === undefined)
       throw new SchedulerError(`Job ${record.id} is driven by another process.`, "Do it there, or end that process.");
-    return record;
-  }
-
-  #find(id: string): JobRecord | undefined {
-    try {
-      return this.#record(id);
-    } catch (error) {
-      if (errorData(error).code === "job_not_found") return undefined;
-      throw error;
-    }
+    return live;
   }
 
   async #lineOf(record: JobRecord): Promise<{ transport: Transport; sftp: Sftp }> {
