@@ -339,11 +339,13 @@ export interface Estimate {
   /** Of the runner on the hardware asked for, and where that figure comes from. */
   pagesPerSecond?: number;
   basis?: string;
-  /** Of running, all shards side by side. */
+  /** Of running, start of the model included, all shards side by side. */
   seconds?: number;
   gpuHours?: number;
   /** What `sbatch --test-only` says: when it would start, or why it never would. */
   expectedStart?: string;
+  /** How far that time can be trusted, in words. */
+  reliability?: string;
   refusal?: string;
   /** The same work on Hugging Face Jobs at its list price. */
   huggingFace?: { flavor: string; hours: number; dollars: number; checked: string };
@@ -361,13 +363,21 @@ export interface ClusterInfo {
     name: string;
     default: boolean;
     up: boolean;
+    /** Longest time limit, and the one of jobs that name none. */
     maxSeconds?: number;
+    defaultSeconds?: number;
+    /** What one person may have there at once, where the cluster or the site's profile says so. */
+    gpusPerUser?: number;
+    runningPerUser?: number;
+    submittedPerUser?: number;
     nodes: { total: number; idle: number; mixed: number; down: number };
     cpus: { total: number; free: number };
     gpus: { type: string; total: number; free: number }[];
   }[];
   accounts: string[];
   qos: string[];
+  /** Tasks that one array may have. */
+  maxArraySize?: number;
   /** Space for jobs and what else the site counts; absent figures are not known. */
   storage: {
     path: string;
@@ -377,7 +387,10 @@ export interface ClusterInfo {
     filesFree?: number;
     filesUsed?: number;
     filesLimit?: number;
+    /** Files are deleted there when they are so many days old. */
     purgeDays?: number;
+    /** Datasets that lie staged there, and the day (ISO 8601) on which the first may be deleted. */
+    staged?: { datasets: number; expires?: string };
   }[];
   /** Submissions within the last hour through any door of Yale Jobs, and how many the site allows. */
   submissions: { lastHour: number; limit?: number };

@@ -48,6 +48,9 @@ export interface Observation {
 /** What the scheduler would do with a script: when it would start, or its own words why it never would. */
 export type TestAnswer = { start?: string; nodes?: string } | { refusal: string };
 
+/** What a scheduler can tell of its cluster. */
+export type Described = Pick<ClusterInfo, "version" | "partitions" | "accounts" | "qos" | "maxArraySize">;
+
 /** A scheduler. Pure where it can be: `script` is a value, the rest talk through the transport. */
 export interface Scheduler {
   readonly kind: "slurm" | "local";
@@ -69,5 +72,5 @@ export interface Scheduler {
   /** What it would do with the batch script, given as text; nothing is submitted. */
   test(transport: Transport, script: string): Promise<TestAnswer>;
   /** What the cluster has and allows, as far as the scheduler can tell. */
-  describe(transport: Transport): Promise<Pick<ClusterInfo, "version" | "partitions" | "accounts" | "qos">>;
+  describe(transport: Transport): Promise<Described>;
 }
