@@ -32,7 +32,8 @@ export class Section {
     this.#map = map;
     for (const item of map.items as Pair<Node, Node | null>[]) {
       const name = isScalar(item.key) ? String(item.key.value) : "";
-      if (SECRETS.test(name))
+      // A cluster may be called so: what holds keys of its own is no secret.
+      if (SECRETS.test(name) && !isMap(item.value))
         file.refuse(
           item.key,
           `"${name}" must not stand in a file.`,

@@ -6,8 +6,11 @@ import type { Question } from "../cluster/transport.js";
 import { LoginError, UsageError } from "../errors.js";
 import { newJobId, type Prompt } from "../protocol.js";
 
-/** Milliseconds that a question stands: as long as a person needs to find the telephone, less than sshd's LoginGraceTime. */
-export const PROMPT_TIME = 110_000;
+/**
+ * Milliseconds that a question stands: as long as a person needs to find the telephone, less than the two minutes that
+ * sshd gives to a login (LoginGraceTime). `YALE_JOBS_PROMPT_SECONDS` in the agent's environment is for sites with less.
+ */
+export const PROMPT_TIME: number = (Number(process.env.YALE_JOBS_PROMPT_SECONDS) || 110) * 1000;
 
 /** Open questions. */
 export class Prompts {
