@@ -16,7 +16,7 @@ const RULES: Record<string, string[]> = {
   sites: ["errors", "protocol", "text"],
   sources: ["errors", "images", "paths", "process", "protocol", "text", "dataset"],
   dataset: ["errors", "images", "protocol", "sources"],
-  cluster: ["errors", "config", "process", "protocol"],
+  cluster: ["errors", "config", "paths", "process", "protocol"],
   schedulers: ["errors", "paths", "process", "protocol", "cluster"],
   runners: ["errors", "paths", "protocol", "text"],
   display: ["errors", "images", "protocol"],

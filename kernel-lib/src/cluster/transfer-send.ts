@@ -1,0 +1,262 @@
+/** An upload from its beginning to the rename that ends it. */
+import { createHash } from "node:crypto";
+import * as fs from "node:fs/promises";
+import { join, posix, resolve } from "node:path";
+import { isYaleError, QuotaError, TransferError } from "../errors.js";
+import { cacheDir } from "../paths.js";
+import type { TransferProgress, TransferResult, UploadOptions } from "./transfer.js";
+import { FarHashes, FarSide } from "./transfer-far.js";
+import { BLOCK, hashOf, type Moving, sendFile } from "./transfer-file.js";
+import { Journal } from "./transfer-journal.js";
+import { Lanes } from "./transfer-lanes.js";
+import { type Cut, cut, farHashes, packHash, sendPack } from "./transfer-pack.js";
+import { localTree, type Tree, type TreeFile } from "./transfer-tree.js";
+import { eachOf, Meter, type Scope } from "./transfer-work.js";
+import { isMissing, type Sftp, type Transport } from "./transport.js";
+
+/** Packs and big files under way at once: while one waits for its hash, others send. */
+const AT_ONCE = 3;
+/** Folders made, and links, at once. */
+const FOLDERS = 32;
+
+/** What {@link sendTree} is given. */
+export interface SendOptions extends Omit<UploadOptions, "signal" | "onProgress"> {
+  scope: Scope;
+  tell: (progress: TransferProgress) => void;
+}
+
+/** See `uploadTree`. */
+export async function sendTree(
+  transport: Transport,
+  local: string,
+  remote: string,
+  { scope, tell, quota, journals }: SendOptions,
+): Promise<TransferResult> {
+  const tree = await localTree(local);
+  const single = tree.files[0]?.path === "" ? tree.files[0] : undefined;
+  const meter = new Meter(tree.bytes, tell);
+  const sftp = await scope.race(transport.sftp());
+  const [there, far] = await scope.race(Promise.all([statIfThere(sftp, remote), FarSide.of(transport)]));
+  const whole = (sent: number): TransferResult => {
+    Object.assign(meter, { files: tree.files.length, bytes: tree.bytes });
+    meter.tell();
+    const [files, skipped] = sent > 0 ? [tree.files.length, 0] : [0, tree.files.length];
+    return {
+      files,
+      bytes: tree.bytes,
+      skipped,
+      sent,
+      verified: sent === 0 ? "none" : far.hasher === undefined ? "here" : "far",
+    };
+  };
+  const complete = async (stat: { type: string; size: number } | undefined): Promise<boolean> => {
+    if (stat === undefined) return false;
+    if (single === undefined) return true;
+    if (stat.type !== "file" || stat.size !== single.size) return false;
+    const range = { path: remote, at: 0, length: single.size };
+    const [[hash], own] = await Promise.all([
+      far.hashRanges(sftp, [range], scope.signal),
+      hashFile(local, single.size),
+    ]);
+    return hash === own;
+  };
+  const journal = Journal.open(
+    journals ?? join(cacheDir(), "transfers"),
+    resolve(local),
+    remote,
+    createHash("sha256").update(`1 ${BLOCK} ${tree.identity}`).digest("hex"),
+  );
+  try {
+    if (await complete(there)) {
+      journal.remove();
+      return whole(0);
+    }
+    const part = partName(remote, journal.token);
+    const plan = cut(tree.files);
+    const folder = posix.dirname(remote);
+    await scope.race(sftp.mkdir(folder, 0o700));
+    await scope.race(checkRoom(sftp, folder, tree, plan, journal, quota));
+    if (single === undefined) await makeFolders(sftp, part, tree, scope);
+    const lanes = await scope.race(Lanes.open(transport, "up"));
+    const moving: Moving = { far, lanes, scope, meter, hashes: new FarHashes(far, sftp, scope.signal) };
+    try {
+      await sendAll(moving, { local, part, plan, journal });
+      await linkAll(sftp, part, tree, scope);
+      await scope.race(sftp.rename(part, remote));
+    } catch (error) {
+      scope.fail(error);
+      const fault = scope.signal.reason as unknown;
+      if (isYaleError(fault) && fault.code !== "transfer") throw fault;
+      // Somebody else brought the same meanwhile, and cleared away what is not needed any more.
+      if (single !== undefined || (await statIfThere(sftp, remote)) === undefined)
+        throw await far.explain(fault, sftp, folder, Math.max(0, tree.bytes - meter.bytes));
+    }
+    journal.remove();
+    if (single === undefined) await clear(far, remote);
+    return whole(meter.sent);
+  } finally {
+    journal.close();
+  }
+}
+
+/** Everything into the part folder, and compared there. */
+async function sendAll(
+  moving: Moving,
+  { local, part, plan, journal }: { local: string; part: string; plan: Cut; journal: Journal },
+): Promise<void> {
+  const { scope, meter } = moving;
+  const bigger = async (index: number, file: TreeFile) => {
+    await sendFile(moving, {
+      index,
+      local: join(local, file.path),
+      remote: posix.join(part, file.path),
+      file,
+      journal,
+    });
+    meter.files += 1;
+  };
+  const pack = async ({ index, files }: Cut["packs"][number]) => {
+    const bytes = files.reduce((sum, f) => sum + f.size, 0);
+    const known = journal.packs.get(index);
+    if (known !== undefined) {
+      if (packHash(await farHashes(moving, part, files)) === known) {
+        meter.there(bytes);
+        meter.files += files.length;
+        return;
+      }
+      journal.forget({ pack: index });
+    }
+    for (let tries = 1; ; tries++) {
+      const before = meter.bytes;
+      const { here, there } = await sendPack(moving, {
+        from: local,
+        to: part,
+        files,
+        list: `.${journal.token}.${index}`,
+      });
+      const hash = packHash(here);
+      if (hash === packHash(there)) {
+        journal.pack(index, hash);
+        meter.files += files.length;
+        return;
+      }
+      const wrong = files[here.findIndex((h, i) => h !== there[i])]?.path ?? "";
+      if (tries === 3)
+        throw new TransferError(
+          `${posix.join(part, wrong)} arrived with other bytes than were sent, 3 times.`,
+          "Try again later; if it stays so, the far disk is at fault.",
+        );
+      meter.bytes = before;
+    }
+  };
+  const tasks = [
+    ...plan.packs.map((p) => () => pack(p)),
+    ...plan.single.map(
+      ({ index, file }) =>
+        () =>
+          bigger(index, file),
+    ),
+  ];
+  await eachOf(
+    tasks,
+    AT_ONCE,
+    async (task) => {
+      try {
+        await task();
+      } catch (error) {
+        // The others stop at once rather than when they notice.
+        scope.fail(error);
+        throw error;
+      }
+    },
+    scope.signal,
+  );
+}
+
+/** Throws QuotaError if what is still to be sent does not fit at `folder`. */
+async function checkRoom(
+  sftp: Sftp,
+  folder: string,
+  tree: Tree,
+  plan: Cut,
+  journal: Journal,
+  quota: UploadOptions["quota"],
+): Promise<void> {
+  const [free, left] = await Promise.all([sftp.free(folder), quota?.(folder)]);
+  let bytes = tree.bytes;
+  let files = tree.files.length + tree.folders.length + tree.links.length;
+  for (const { index, files: packed } of plan.packs)
+    if (journal.packs.has(index)) {
+      files -= packed.length;
+      for (const { size } of packed) bytes -= size;
+    }
+  for (const { index } of plan.single) bytes -= journal.marks.get(index) ?? 0;
+  const room = (what: "bytes" | "files") =>
+    Math.min(free?.[what] ?? Number.POSITIVE_INFINITY, left?.[what] ?? Number.POSITIVE_INFINITY);
+  const fix = "Make room there, or use another job_dir. Nothing was sent.";
+  if (room("bytes") < bytes)
+    throw new QuotaError(`${amount(bytes)} are to be sent and ${amount(room("bytes"))} are free at ${folder}.`, fix);
+  if (room("files") < files)
+    throw new QuotaError(`${files} files are to be made and ${room("files")} are allowed at ${folder}.`, fix);
+}
+
+async function makeFolders(sftp: Sftp, part: string, tree: Tree, scope: Scope): Promise<void> {
+  await scope.race(sftp.mkdir(part, 0o700));
+  // A folder comes with its parents: only the last ones need be asked for.
+  const parents = new Set(tree.folders.map((f) => posix.dirname(f)));
+  const last = tree.folders.filter((f) => !parents.has(f));
+  await scope.race(eachOf(last, FOLDERS, (f) => sftp.mkdir(posix.join(part, f), 0o700), scope.signal));
+}
+
+async function linkAll(sftp: Sftp, part: string, tree: Tree, scope: Scope): Promise<void> {
+  const link = async ({ path, target }: Tree["links"][number]) => {
+    const at = posix.join(part, path);
+    try {
+      await sftp.symlink(target, at);
+    } catch (error) {
+      // It is there from an earlier call.
+      if ((await sftp.readlink(at).catch(() => undefined)) !== target) throw error;
+    }
+  };
+  await scope.race(eachOf(tree.links, FOLDERS, link, scope.signal));
+}
+
+/** Removes what others began of a tree that is complete. Where no command can be run, it stays. */
+async function clear(far: FarSide, remote: string): Promise<void> {
+  // The token is spelled out, so that the pattern names nothing but what these lines make.
+  const pattern = "[0-9a-f]".repeat(12);
+  const begin = partName(remote, "").slice(0, -".part".length);
+  await far.run(`rm -rf "$1"${pattern}.part`, [begin], { timeout: 600_000 }).catch(() => undefined);
+}
+
+/** Name under which something grows, no longer than a file system takes (255 bytes). */
+function partName(remote: string, token: string): string {
+  let base = posix.basename(remote);
+  while (Buffer.byteLength(base) > 200) base = [...base].slice(0, -1).join("");
+  return posix.join(posix.dirname(remote), `${base}.${token}.part`);
+}
+
+async function hashFile(path: string, size: number): Promise<string | undefined> {
+  const file = await fs.open(path, "r");
+  try {
+    return await hashOf(file, { at: 0, length: size });
+  } finally {
+    await file.close();
+  }
+}
+
+async function statIfThere(sftp: Sftp, path: string) {
+  try {
+    return await sftp.stat(path);
+  } catch (error) {
+    if (isMissing(error)) return undefined;
+    throw error;
+  }
+}
+
+/** Bytes for people. */
+export function amount(bytes: number): string {
+  if (bytes < 1 << 20) return `${bytes} bytes`;
+  const [unit, name] = bytes < 1 << 30 ? [1 << 20, "MiB"] : [1 << 30, "GiB"];
+  return `${(bytes / unit).toFixed(1)} ${name}`;
+}
