@@ -18,6 +18,8 @@ import { basename, join } from "node:path";
 import { ArrowFile, writeDatasetFiles } from "../../kernel-lib/src/dataset/arrow.js";
 import type { Features } from "../../kernel-lib/src/dataset/features.js";
 import { readRows, shardFiles } from "../../kernel-lib/src/dataset/read.js";
+import { composeShards, shardFolder } from "../../kernel-lib/src/dataset/shards.js";
+import type { Shard } from "./shard.js";
 
 /** Columns of a result. */
 export const RESULT_FEATURES: Features = {
@@ -67,6 +69,8 @@ export class Output {
   /** Attempts so far, this one included. */
   readonly attempt: number;
   readonly #folder: string;
+  /** The output of all tasks, if this is the part of one. */
+  readonly #whole: string | undefined;
   readonly #journal: string;
   readonly #keys = new Set<string>();
   #order = new Map<string, number>();
@@ -76,21 +80,27 @@ export class Output {
   #lastFold = 0;
   #folding = false;
 
-  private constructor(folder: string, shards: string[], attempt: number) {
+  private constructor(folder: string, shards: string[], attempt: number, whole: string | undefined) {
     this.#folder = folder;
+    this.#whole = whole;
     this.#journal = join(folder, "journal.jsonl");
     this.#shards = shards;
     this.attempt = attempt;
   }
 
   /**
-   * Opens a folder, new or of an earlier attempt. Throws {@link Refused} if the earlier attempt read another input or
-   * had other settings: its pages would not fit.
+   * Opens a folder, new or of an earlier attempt; a task of an array job has a folder of its own inside it. Throws
+   * {@link Refused} if the earlier attempt read another input or had other settings: its pages would not fit.
    */
-  static async open(folder: string, about: { input: string; settings: object }): Promise<Output> {
+  static async open(whole: string, about: { input: string; settings: object; shard?: Shard }): Promise<Output> {
+    const { shard } = about;
+    const folder = shard === undefined ? whole : join(whole, shardFolder(shard.index));
     mkdirSync(folder, { recursive: true });
     const run = join(folder, "run.json");
-    const now = { input: inputFingerprint(about.input), settings: about.settings };
+    const now = {
+      input: inputFingerprint(about.input),
+      settings: shard === undefined ? about.settings : { ...about.settings, shards: shard.count },
+    };
     let attempt = 1;
     if (existsSync(run)) {
       const before = JSON.parse(readFileSync(run, "utf8")) as { input: string; settings: object; attempt: number };
@@ -107,7 +117,7 @@ export class Output {
     // What a killed attempt wrote and did not enter into state.json does not count.
     for (const file of await readdir(folder))
       if (/\.(arrow|part)$/.test(file) && !shards.includes(file)) rmSync(join(folder, file), { force: true });
-    const output = new Output(folder, shards, attempt);
+    const output = new Output(folder, shards, attempt, shard === undefined ? undefined : whole);
     await output.#load();
     return output;
   }
@@ -179,7 +189,7 @@ export class Output {
       for (let i = 0; i < rows.length; i += BATCH) await file.write(rows.slice(i, i + BATCH));
       await file.close();
       this.#shards.push(name);
-      await writeDatasetFiles(this.#folder, RESULT_FEATURES, this.#shards);
+      await this.#publish();
       // What came in meanwhile goes back into the journal; the rest is in the shard.
       writeFileSync(`${this.#journal}.part`, this.#pending.map((r) => `${JSON.stringify(r)}\n`).join(""));
       renameSync(`${this.#journal}.part`, this.#journal);
@@ -187,6 +197,12 @@ export class Output {
     } finally {
       this.#folding = false;
     }
+  }
+
+  /** Makes what is written part of the dataset, which a reader may open at any moment. */
+  async #publish(): Promise<void> {
+    await writeDatasetFiles(this.#folder, RESULT_FEATURES, this.#shards);
+    if (this.#whole !== undefined) await composeShards(this.#whole);
   }
 
   /** Closes the shard; a finished output becomes one file in the order of the input. */
@@ -204,7 +220,7 @@ export class Output {
     for (let i = 0; i < rows.length; i += BATCH) await file.write(rows.slice(i, i + BATCH));
     await file.close();
     this.#shards = [name];
-    await writeDatasetFiles(this.#folder, RESULT_FEATURES, this.#shards);
+    await this.#publish();
     for (const shard of old) rmSync(join(this.#folder, shard), { force: true });
     rmSync(this.#journal, { force: true });
   }

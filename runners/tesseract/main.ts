@@ -42,6 +42,7 @@ import { parseArgs } from "node:util";
 import { readRows } from "../../kernel-lib/src/dataset/read.js";
 import { Output, type OutputRow, Refused } from "../common/output.js";
 import { ProgressWriter } from "../common/progress.js";
+import { shardOf, shardRange } from "../common/shard.js";
 import { type Engine, nativeEngine, wasmEngine } from "./engines.js";
 
 /** Exit codes of the runner contract. */
@@ -86,13 +87,17 @@ async function main(): Promise<number> {
   if (values.input === undefined || values.output === undefined) throw new Refused("--input and --output are needed.");
   const options = readOptions(values.options);
   const engine = await chooseEngine(options);
+  const shard = shardOf();
   const output = await Output.open(values.output, {
     input: values.input,
     settings: { engine: "tesseract", lang: options.lang, psm: options.psm },
+    ...(shard === undefined ? {} : { shard }),
   });
   const progress = new ProgressWriter();
-  const { columns, total } = await keysOf(values.input, options.maxSamples);
-  await output.order(columns);
+  const keys = await keysOf(values.input, options.maxSamples);
+  const [from, to] = shardRange(keys.length, shard);
+  const total = to - from;
+  await output.order(keys.slice(from, to));
   progress.start({ total, done: output.done, attempt: output.attempt });
 
   let stopping = false;
@@ -108,13 +113,14 @@ async function main(): Promise<number> {
   });
 
   const inFlight = new Set<Promise<void>>();
-  let taken = 0;
+  let next = from;
   for await (const row of readRows(values.input, {
     columns: ["image", "key", "source", "page", "label", "width", "height"],
+    from,
+    to,
   })) {
-    if (stopping || taken >= options.maxSamples) break;
-    taken += 1;
-    const key = String(row.key ?? `row=${taken}`);
+    if (stopping) break;
+    const key = keys[next++] ?? "";
     if (output.has(key)) continue;
     while (inFlight.size >= options.batchSize && !stopping) await Promise.race([...inFlight, stop]);
     if (stopping) break;
@@ -143,16 +149,12 @@ async function main(): Promise<number> {
 }
 
 /** Keys in the dataset's order. Reading them first costs little and says how many pages there are. */
-async function keysOf(input: string, most: number): Promise<{ columns: string[]; total: number }> {
+async function keysOf(input: string, most: number): Promise<string[]> {
   const keys: string[] = [];
-  let n = 0;
-  for await (const row of readRows(input, { columns: ["key"] })) {
-    if (n >= most) break;
-    n += 1;
-    keys.push(String(row.key ?? `row=${n}`));
-  }
+  for await (const row of readRows(input, { columns: ["key"], to: most }))
+    keys.push(String(row.key ?? `row=${keys.length + 1}`));
   if (new Set(keys).size !== keys.length) throw new Refused("The dataset has a key twice; keys must be unique.");
-  return { columns: keys, total: keys.length };
+  return keys;
 }
 
 async function recognise(

@@ -2,8 +2,7 @@
  * Rows back out of HF `save_to_disk` folders: ours, and those that Python wrote. Record batch by record batch, so that
  * a folder of any size is read in bounded memory.
  */
-import { createReadStream } from "node:fs";
-import { readFile, stat } from "node:fs/promises";
+import { open, readFile, stat } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { DatasetError } from "../errors.js";
 import { sniff } from "../images.js";
@@ -47,8 +46,11 @@ export async function shardFiles(folder: string, split?: string): Promise<string
     const state = JSON.parse(await readFile(join(folder, "state.json"), "utf8")) as {
       _data_files: { filename: string }[];
     };
-    // A foreign state.json can name anything: only files of this very folder are read.
-    return state._data_files.map(({ filename }) => join(folder, basename(filename)));
+    // A foreign state.json can name anything: only files of this very folder and its shards are read.
+    return state._data_files.map(({ filename }) => {
+      const shard = /^(shard-\d{1,5})\/[^/]+$/.exec(filename)?.[1];
+      return join(folder, shard ?? "", basename(filename));
+    });
   } catch (cause) {
     const there = await stat(folder).catch(() => undefined);
     throw new DatasetError(
@@ -61,25 +63,43 @@ export async function shardFiles(folder: string, split?: string): Promise<string
   }
 }
 
+/** Which rows of a dataset are read. */
+export interface ReadOptions {
+  /** Default: all columns. */
+  columns?: readonly string[];
+  split?: string;
+  /** The first row and the one after the last, counted from 0; rows outside are passed over undecoded. */
+  from?: number;
+  to?: number;
+}
+
 /** Rows of a dataset folder as plain objects: int64 as number where it is exact, structs and lists as JSON-like values. */
-export async function* readRows(
-  folder: string,
-  options: { columns?: readonly string[]; split?: string } = {},
-): AsyncGenerator<Record<string, unknown>> {
+export async function* readRows(folder: string, options: ReadOptions = {}): AsyncGenerator<Record<string, unknown>> {
   const a = await arrow();
+  const { from = 0, to = Number.POSITIVE_INFINITY } = options;
+  /** Rows before the present batch. */
+  let before = 0;
   for (const file of await shardFiles(folder, options.split)) {
-    const stream = createReadStream(file, { highWaterMark: 1 << 20 });
+    // Opened first: arrow takes a stream that breaks before its first byte for an empty one.
+    const handle = await open(file, "r").catch((cause: unknown) => {
+      throw new DatasetError(`${file} can't be read: ${(cause as Error).message}`, "It belongs to the dataset.", {
+        cause,
+      });
+    });
+    const stream = handle.createReadStream({ highWaterMark: 1 << 20 });
     try {
       const reader = await a.RecordBatchReader.from(stream);
       for await (const batch of reader) {
         const names = batch.schema.fields.map((f) => String(f.name));
         const wanted = options.columns === undefined ? names : names.filter((n) => options.columns?.includes(n));
         const columns = wanted.map((name) => [name, batch.getChild(name)] as const);
-        for (let i = 0; i < batch.numRows; i++) {
+        for (let i = Math.max(0, from - before); i < Math.min(batch.numRows, to - before); i++) {
           const row: Record<string, unknown> = {};
           for (const [name, vector] of columns) row[name] = plain(vector?.get(i), a);
           yield row;
         }
+        before += batch.numRows;
+        if (before >= to) return;
       }
     } catch (cause) {
       if (cause instanceof DatasetError) throw cause;

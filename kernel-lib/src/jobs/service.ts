@@ -317,10 +317,16 @@ async function fetchOutput(
   signal?: AbortSignal,
 ): Promise<{ files: number; bytes: number }> {
   const { downloadTree } = await import("../cluster/transfer.js");
-  return downloadTree(transport, outputDir(record), to, {
+  const done = await downloadTree(transport, outputDir(record), to, {
     exclude: (path) => NOT_RESULTS.has(posix.basename(path)),
     ...(signal === undefined ? {} : { signal }),
   });
+  if ((record.spec.shards ?? 1) > 1) {
+    // A task may have gone on between the copy of its files and that of the list above them.
+    const { composeShards } = await import("../dataset/index.js");
+    await composeShards(to);
+  }
+  return done;
 }
 
 async function expectResults(sftp: Sftp, output: string, record: JobRecord): Promise<void> {
