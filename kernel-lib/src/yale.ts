@@ -96,9 +96,10 @@ export class Yale {
   iiif(location: string, options?: SourceOptions): PageSource {
     return new PageSource("iiif", location, options);
   }
-  /** Images on the web: a URL, or a file that lists them. */
-  web(location: string, options?: SourceOptions): PageSource {
-    return new PageSource("web", location, options);
+  /** Images on the web: a URL, a list of URLs, or a text file or table that lists them. */
+  web(location: string | readonly string[], options?: SourceOptions): PageSource {
+    if (typeof location === "string") return new PageSource("web", location, options);
+    return new PageSource("web", location[0] ?? "", { ...options, urls: [...location] });
   }
   /** A folder of images. */
   directory(location: string, options?: SourceOptions): PageSource {

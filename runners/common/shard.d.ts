@@ -4,8 +4,8 @@
  */
 /** One task of an array job. */
 export interface Shard {
-    index: number;
-    count: number;
+  index: number;
+  count: number;
 }
 /** Which task this is; undefined for a job without shards. Throws TypeError for an environment that makes no sense. */
 export declare function shardOf(env?: NodeJS.ProcessEnv): Shard | undefined;

@@ -8,8 +8,10 @@ import { isFault, type Page, type PageOrFault } from "../../kernel-lib/src/sourc
 import { detectSource, openSource, SOURCES } from "../../kernel-lib/src/sources/registry.js";
 import { jpeg, scanPdf } from "../support/material.js";
 import { Sandbox } from "../support/sandbox.js";
+import { hub, listen, type Running, sendFile } from "../support/servers.js";
 
 let box: Sandbox;
+const servers: Running[] = [];
 /** For each kind, a location with three pages. A kind that is added needs one line here. */
 const three: Partial<Record<SourceKind, string>> = {};
 
@@ -24,8 +26,47 @@ beforeAll(async () => {
   await writeDataset((await openSource({ kind: "directory", location: three.directory })).pages(), {
     folder: three.dataset,
   });
+
+  const files = new Map(images.map((image, i) => [`/${i + 1}.jpg`, Buffer.from(image)]));
+  const plain = await listen((request, response) => {
+    const bytes = files.get(request.url ?? "");
+    if (bytes === undefined) response.writeHead(404).end();
+    else sendFile(request, response, bytes, "image/jpeg");
+  });
+  three.web = join(box.home, "list.txt");
+  writeFileSync(three.web, [...files.keys()].map((path) => `${plain.url}${path}\n`).join(""));
+  three.iiif = join(box.home, "manifest.json");
+  const canvases = [...files.keys()].map((path) => ({
+    id: `https://example.org/canvas${path}`,
+    type: "Canvas",
+    width: 400,
+    height: 500,
+    items: [{ items: [{ motivation: "painting", body: { id: `${plain.url}${path}`, type: "Image" } }] }],
+  }));
+  writeFileSync(
+    three.iiif,
+    JSON.stringify({
+      "@context": "http://iiif.io/api/presentation/3/context.json",
+      id: "https://example.org/manifest",
+      type: "Manifest",
+      label: { en: ["Three pages"] },
+      items: canvases,
+    }),
+  );
+  three.hf = "library/three";
+  for (const [path, bytes] of files) {
+    mkdirSync(join(box.home, "hub", three.hf), { recursive: true });
+    writeFileSync(join(box.home, "hub", three.hf, path), bytes);
+  }
+  const dataHub = await hub(join(box.home, "hub"));
+  process.env.HF_ENDPOINT = dataHub.url;
+  servers.push(plain, dataHub);
 });
-afterAll(() => box.close());
+afterAll(async () => {
+  delete process.env.HF_ENDPOINT;
+  for (const server of servers) await server.close();
+  await box.close();
+});
 
 async function collect(items: AsyncIterable<PageOrFault>): Promise<PageOrFault[]> {
   const all: PageOrFault[] = [];

@@ -47,7 +47,7 @@ const RULES: Record<string, string[]> = {
 const NARROW: Record<string, RegExp> = {
   // Datasets hold pages, and a dataset is a source: each sees the other's types or its reader, no more.
   "dataset>sources": /^sources\/index\.ts$/,
-  "sources>dataset": /^dataset\/(read|manifest)\.ts$/,
+  "sources>dataset": /^dataset\/(read|manifest|parquet)\.ts$/,
   "cluster>config": /^config\/index\.ts$/,
 };
 

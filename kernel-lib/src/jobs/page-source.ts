@@ -54,6 +54,11 @@ export class PageSource implements Source {
     return { kind: source.kind, pages: [], skipped: [], ...(count === undefined ? {} : { count }) };
   }
 
+  /** Addresses of the pages' images, nothing downloaded; empty for sources that are no addresses. */
+  async imageUrls(options: { signal?: AbortSignal } = {}): Promise<string[]> {
+    return (await this.inspect(options)).pages.flatMap((page) => (page.url === undefined ? [] : [page.url]));
+  }
+
   /** The pages in order; faults are told apart with `isFault`. */
   async *pages(options: { signal?: AbortSignal } = {}): AsyncGenerator<PageOrFault> {
     yield* (await this.#open()).pages(options);

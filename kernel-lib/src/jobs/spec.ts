@@ -2,7 +2,7 @@
  * From what a person says (a source, a script, options) to a {@link JobSpec}: checked at the call, nothing sent.
  * Builder, functions and CLI all come through here, so there is one set of rules and one set of messages.
  */
-import { readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { basename, extname, isAbsolute, resolve } from "node:path";
 import { UsageError } from "../errors.js";
 import {
@@ -246,10 +246,13 @@ function sourceSpecs(
   return first === undefined ? { sources } : { sources, name: nameOf(first) };
 }
 
-/** Local paths become absolute before the specification leaves this process; URLs and dataset ids stay. */
+/** Local paths become absolute before the specification leaves this process; URLs and ids of datasets stay. */
 export function absolute(location: string, kind: SourceKind | "auto"): string {
-  if (/^[a-z][a-z0-9+.-]*:\/\//i.test(location) || kind === "hf" || isAbsolute(location)) return location;
-  return resolve(location);
+  if (/^([a-z][a-z0-9+.-]*:\/\/|hf:)/i.test(location) || kind === "hf" || isAbsolute(location)) return location;
+  const path = resolve(location);
+  // `owner/name` is a path of two parts as well: what is not here, and has no file's ending, may be a dataset's id.
+  const id = kind === "auto" && /^\w[\w.-]*\/\w[\w-]*$/.test(location) && !existsSync(path);
+  return id ? location : path;
 }
 
 function nameOf(location: string): string {

@@ -3,11 +3,14 @@ import { SourceError, UsageError } from "../errors.js";
 import type { SourceKind, SourceSpec } from "../protocol.js";
 import { dataset } from "./dataset.js";
 import { directory } from "./directory.js";
+import { hf } from "./hf.js";
+import { iiif } from "./iiif.js";
 import type { Source, SourceType } from "./index.js";
 import { pdf } from "./pdf.js";
+import { web } from "./web.js";
 
 /** All kinds. One line for one more. */
-export const SOURCES: readonly SourceType[] = [pdf, directory, dataset];
+export const SOURCES: readonly SourceType[] = [pdf, directory, dataset, iiif, web, hf];
 
 /** Which kind a location is, and why; the surest wins. Throws SourceError if no kind knows it. */
 export async function detectSource(location: string): Promise<{ kind: SourceKind; why: string }> {

@@ -1,0 +1,402 @@
+/**
+ * Downloads from servers as they are: slow, strict, and not always honest. Each address is asked for politely (see
+ * `hosts.ts`), tried again where that can help, resumed where it stopped, kept in a cache, and believed by its bytes,
+ * not by its header. What can't be had is an error in words; bytes go to disk, so memory does not grow with the number
+ * of downloads.
+ */
+import { open, stat } from "node:fs/promises";
+import { setTimeout as sleep } from "node:timers/promises";
+import { InterruptedError, QuotaError, SourceError } from "../errors.js";
+import { checkImage } from "../images.js";
+import { packageVersion } from "../paths.js";
+import { DownloadCache, type Entry } from "./cache.js";
+import { Hosts } from "./hosts.js";
+
+/** Milliseconds in which the first byte, and then each next one, must come. */
+const PATIENCE = 30_000;
+/** Tries of an address that fails in a way that may pass; refusals for asking too much are counted apart. */
+const TRIES = 4;
+/** Refusals for asking too much that one address bears. */
+const REFUSALS = 40;
+const REDIRECTS = 8;
+/** Bytes of one file, at most: a page image is far below, a runaway is not. */
+const MOST_BYTES = 256 << 20;
+/** Age in ms up to which what is in the cache is taken without asking the server. */
+const FRESH = 24 * 3600_000;
+/** The same for documents, which change: long enough that looking at a manifest and then reading it fetches it once. */
+const FRESH_JSON = 60_000;
+/** Refusals (403) one after another, without one good answer, after which a host is left alone. */
+const CLOSED_DOORS = 5;
+
+/** A download that failed for good. */
+export class DownloadError extends SourceError {
+  /** HTTP status, where there was an answer. */
+  readonly status: number | undefined;
+
+  constructor(what: string, fix: string, status?: number, options?: ErrorOptions) {
+    super(what, fix, options);
+    this.status = status;
+  }
+}
+
+/** What is wanted of one address. */
+export interface Wanted {
+  /** `image`: must decode whole. `json`: must parse. `file`: any bytes. */
+  as: "image" | "json" | "file";
+  /** Sent to the address' own host only, never after a redirect to another one. */
+  headers?: Readonly<Record<string, string>>;
+  signal?: AbortSignal;
+}
+
+/** How a {@link Downloader} behaves. */
+export interface DownloaderOptions {
+  /** Least milliseconds between two requests to one host. Default: as fast as it bears. */
+  delay?: number;
+  cache?: DownloadCache;
+  /** Bytes of one file, at most. Default 256 MiB. */
+  maxBytes?: number;
+  /** Milliseconds without a byte after which a try is given up. Default 30,000. */
+  patience?: number;
+}
+
+/** Downloads for one source; several of one process share the hosts' limits through {@link Hosts}. */
+export class Downloader {
+  readonly cache: DownloadCache;
+  readonly #hosts: Hosts;
+  readonly #maxBytes: number;
+  readonly #patience: number;
+  readonly #closed = new Map<string, number>();
+  readonly #running = new Map<string, Promise<Entry>>();
+
+  constructor(options: DownloaderOptions = {}) {
+    this.cache = options.cache ?? new DownloadCache();
+    this.#hosts = options.delay === undefined ? shared : new Hosts({ delay: options.delay });
+    this.#maxBytes = options.maxBytes ?? MOST_BYTES;
+    this.#patience = options.patience ?? PATIENCE;
+  }
+
+  /** Brings an address into the cache. The same address asked for twice at once is fetched once. Throws DownloadError, QuotaError, InterruptedError. */
+  async get(address: string, wanted: Wanted): Promise<Entry> {
+    const url = httpUrl(address).href;
+    const running = this.#running.get(url);
+    if (running !== undefined) return running;
+    const work = this.#get(url, wanted).finally(() => this.#running.delete(url));
+    this.#running.set(url, work);
+    return work;
+  }
+
+  /** The bytes of an address. Throws as {@link get}. */
+  async bytes(address: string, wanted: Wanted): Promise<Uint8Array> {
+    const entry = await this.get(address, wanted);
+    return this.cache.bytes(entry.url);
+  }
+
+  /** A JSON document. Throws as {@link get}. */
+  async json(address: string, options: Omit<Wanted, "as"> = {}): Promise<unknown> {
+    const bytes = await this.bytes(address, { ...options, as: "json" });
+    return JSON.parse(new TextDecoder().decode(bytes));
+  }
+
+  async #get(url: string, wanted: Wanted): Promise<Entry> {
+    const known = await this.cache.get(url);
+    const fresh = wanted.as === "json" ? FRESH_JSON : FRESH;
+    if (known !== undefined && Date.now() - Date.parse(known.at) < fresh) return known;
+    const host = new URL(url).host;
+    let tries = 0;
+    let refusals = 0;
+    for (;;) {
+      const giveBack = await this.#hosts.turn(host, wanted.signal);
+      let failed: DownloadError;
+      try {
+        if ((this.#closed.get(host) ?? 0) >= CLOSED_DOORS)
+          throw new DownloadError(
+            `${host} refuses everything that is asked of it.`,
+            "It may want a login, or have blocked this address for asking too much: wait, and use the option delay.",
+          );
+        const entry = await this.#attempt(url, wanted, known);
+        this.#hosts.good(host);
+        this.#closed.delete(host);
+        return entry;
+      } catch (error) {
+        if (wanted.signal?.aborted) throw new InterruptedError("The download was interrupted.", "What arrived stays.");
+        if (!(error instanceof Passing)) {
+          if (error instanceof DownloadError && error.status === 403)
+            this.#closed.set(host, (this.#closed.get(host) ?? 0) + 1);
+          throw error;
+        }
+        failed = error.reason;
+        if (error.tooMuch) {
+          this.#hosts.refused(host, error.seconds);
+          refusals += 1;
+        } else tries += 1;
+      } finally {
+        giveBack();
+      }
+      if (tries >= TRIES || refusals >= REFUSALS) throw failed;
+      // The host's own rest is kept by its turn; this is for faults of one address.
+      if (tries > 0)
+        await sleep(Math.min(10_000, 200 * 3 ** tries) * (0.5 + Math.random()), undefined, {
+          ...(wanted.signal === undefined ? {} : { signal: wanted.signal }),
+        }).catch(() => undefined);
+    }
+  }
+
+  /** One try. Throws Passing for what may be better next time. */
+  async #attempt(url: string, wanted: Wanted, known: Entry | undefined): Promise<Entry> {
+    const part = await this.cache.part(url);
+    const ask: Record<string, string> = {
+      "user-agent": userAgent(),
+      accept: wanted.as === "json" ? "application/ld+json, application/json, */*;q=0.5" : "*/*",
+      // A picture does not get smaller, and ranges of packed bytes can't be added up.
+      "accept-encoding": wanted.as === "json" ? "gzip, br" : "identity",
+      ...wanted.headers,
+    };
+    if (known?.etag !== undefined) ask["if-none-match"] = known.etag;
+    else if (known?.lastModified !== undefined) ask["if-modified-since"] = known.lastModified;
+    else if (part.have > 0 && part.validator !== undefined) {
+      ask.range = `bytes=${part.have}-`;
+      ask["if-range"] = part.validator;
+    }
+    const stalled = new AbortController();
+    let timer = setTimeout(() => stalled.abort(), this.#patience);
+    const alive = () => {
+      clearTimeout(timer);
+      timer = setTimeout(() => stalled.abort(), this.#patience);
+    };
+    const signal = wanted.signal === undefined ? stalled.signal : AbortSignal.any([wanted.signal, stalled.signal]);
+    try {
+      const response = await follow(url, ask, signal);
+      alive();
+      if (response.status === 304 && known !== undefined) {
+        await response.body?.cancel();
+        const entry = { ...known, at: new Date().toISOString() };
+        await this.cache.note(url, entry);
+        return entry;
+      }
+      if (response.status !== 200 && response.status !== 206) {
+        await response.body?.cancel();
+        throw refusal(url, response);
+      }
+      const etag = response.headers.get("etag") ?? undefined;
+      const lastModified = response.headers.get("last-modified") ?? undefined;
+      // A weak tag does not promise the same bytes, so nothing may be added to them (RFC 9110, 13.1.5).
+      const strong = etag !== undefined && !etag.startsWith("W/") ? etag : undefined;
+      await this.cache.notePart(url, strong);
+      const from = response.status === 206 ? part.have : 0;
+      const bytes = await this.#save(response, part.path, from, alive);
+      const entry: Entry = {
+        url,
+        bytes,
+        at: new Date().toISOString(),
+        ...(etag === undefined ? {} : { etag }),
+        ...(lastModified === undefined ? {} : { lastModified }),
+      };
+      const image = await this.#look(url, wanted, part.path, response);
+      if (image !== undefined) entry.image = image;
+      await this.cache.keep(url, entry);
+      return entry;
+    } catch (error) {
+      if (error instanceof Passing || error instanceof SourceError || error instanceof QuotaError) throw error;
+      if (stalled.signal.aborted)
+        throw new Passing(
+          new DownloadError(
+            `${url}: nothing came for ${this.#patience / 1000} s.`,
+            "The server hangs; try again later.",
+          ),
+        );
+      // The body was cut, or the line failed: what is here stays, and the next try goes on if the server can.
+      throw new Passing(new DownloadError(`${url}: ${networkWords(error)}.`, "Check the address and the network."));
+    } finally {
+      clearTimeout(timer);
+      // What is left of an answer that was not read to its end is not wanted any more.
+      stalled.abort();
+    }
+  }
+
+  async #save(response: Response, path: string, from: number, alive: () => void): Promise<number> {
+    const told = Number(response.headers.get("content-length") ?? "0");
+    if (from + told > this.#maxBytes) {
+      await response.body?.cancel();
+      throw this.#tooLarge(response.url, from + told);
+    }
+    const file = await open(path, from > 0 ? "r+" : "w", 0o600);
+    let at = from;
+    try {
+      for await (const chunk of response.body ?? []) {
+        alive();
+        if (at + chunk.length > this.#maxBytes) throw this.#tooLarge(response.url, at + chunk.length);
+        await file.write(chunk, 0, chunk.length, at);
+        at += chunk.length;
+      }
+      await file.truncate(at);
+      return at;
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === "ENOSPC")
+        throw new QuotaError("The disk is full: a download could not be kept.", "Make room, then try again.", {
+          cause: error,
+        });
+      throw error;
+    } finally {
+      await file.close();
+    }
+  }
+
+  #tooLarge(url: string, bytes: number): DownloadError {
+    return new DownloadError(
+      `${url} is larger than ${this.#maxBytes >> 20} MiB (${bytes} bytes or more).`,
+      "Ask for a smaller size of it, or fetch it by hand.",
+    );
+  }
+
+  /** Believes the bytes. Throws DownloadError for what is something else, Passing for what arrived cut. */
+  async #look(url: string, wanted: Wanted, path: string, response: Response): Promise<Entry["image"] | undefined> {
+    if (wanted.as === "file") return undefined;
+    const bytes = new Uint8Array(await readWhole(path));
+    if (wanted.as === "json") {
+      try {
+        JSON.parse(new TextDecoder().decode(bytes));
+        return undefined;
+      } catch {
+        await this.cache.drop(url);
+        const html = /^\s*<(!doctype|html)/i.test(new TextDecoder().decode(bytes.subarray(0, 200)));
+        throw new DownloadError(
+          `${url} is ${html ? "an HTML page" : "no JSON"}${bytes.length === 0 ? " (it is empty)" : ""}.`,
+          "Open it in a browser: it may want a login, or the address of the manifest is another one.",
+          response.status,
+        );
+      }
+    }
+    try {
+      return await checkImage(bytes);
+    } catch (error) {
+      await this.cache.drop(url);
+      const { what, fix } = error as SourceError;
+      const reason = new DownloadError(`${url}: ${what}`, fix, response.status, { cause: error });
+      // What begins as an image and ends too soon was cut on its way, whatever its header said.
+      throw /can't be decoded|is cut/.test(what) && !/pixel limit/i.test(what) ? new Passing(reason) : reason;
+    }
+  }
+}
+
+/** The limits of hosts are found out once for a process. */
+const shared = new Hosts();
+
+/** A failure that may be none at the next try. */
+class Passing extends Error {
+  readonly reason: DownloadError;
+  readonly tooMuch: boolean;
+  readonly seconds: number | undefined;
+
+  constructor(reason: DownloadError, tooMuch = false, seconds?: number) {
+    super(reason.message);
+    this.reason = reason;
+    this.tooMuch = tooMuch;
+    this.seconds = seconds;
+  }
+}
+
+/** An address that may be asked for. Spaces are encoded; `%` is left alone, since some servers want it twice encoded. Throws DownloadError. */
+export function httpUrl(address: string): URL {
+  let url: URL;
+  try {
+    url = new URL(address.trim().replace(/ /g, "%20"));
+  } catch {
+    throw new DownloadError(`${JSON.stringify(address)} is no address.`, "An address begins with https:// or http://.");
+  }
+  if (url.protocol !== "http:" && url.protocol !== "https:")
+    throw new DownloadError(`${address}: only http and https are fetched.`, "Give a path for a local file.");
+  url.hash = "";
+  return url;
+}
+
+async function follow(url: string, headers: Record<string, string>, signal: AbortSignal): Promise<Response> {
+  let at = url;
+  let ask = headers;
+  for (let hop = 0; hop <= REDIRECTS; hop++) {
+    const response = await fetch(at, { headers: ask, redirect: "manual", signal });
+    const to = response.headers.get("location");
+    if (![301, 302, 303, 307, 308].includes(response.status) || to === null) return response;
+    await response.body?.cancel();
+    const next = httpUrl(new URL(to, at).href);
+    if (next.host !== new URL(at).host) {
+      // A secret meant for one host is nobody else's.
+      const { authorization: _authorization, cookie: _cookie, ...rest } = ask;
+      ask = rest;
+    }
+    at = next.href;
+  }
+  throw new DownloadError(
+    `${url} redirects more than ${REDIRECTS} times.`,
+    "The server is at fault; tell its keepers.",
+  );
+}
+
+function refusal(url: string, response: Response): Error {
+  const { status } = response;
+  const said = `${url} was answered with ${status}${response.statusText === "" ? "" : ` ${response.statusText}`}`;
+  // 509 is what some image servers say for "too much" (seen at university libraries).
+  if (status === 429 || status === 503 || status === 509)
+    return new Passing(
+      new DownloadError(
+        `${said}: the server wants to be asked less.`,
+        "Try again later, with the option delay.",
+        status,
+      ),
+      true,
+      retryAfter(response.headers.get("retry-after")),
+    );
+  if (status === 408 || status === 425 || status >= 500)
+    return new Passing(new DownloadError(`${said}.`, "The server is at fault; try again later.", status));
+  const fixes: Record<number, string> = {
+    401: "It wants a login. For Hugging Face set HF_TOKEN.",
+    403: "It is not open to everybody, or the server has had enough of being asked.",
+    404: "It is not there (any more): check the address.",
+    410: "It was taken away for good.",
+  };
+  return new DownloadError(`${said}.`, fixes[status] ?? "Check the address.", status);
+}
+
+/** Seconds of a `Retry-After` header in either form: a number, or a date (RFC 9110, 10.2.3). */
+export function retryAfter(value: string | null, now: number = Date.now()): number | undefined {
+  if (value === null) return undefined;
+  if (/^\s*\d+\s*$/.test(value)) return Number(value);
+  const date = Date.parse(value);
+  return Number.isNaN(date) ? undefined : Math.max(0, (date - now) / 1000);
+}
+
+function networkWords(error: unknown): string {
+  const cause = (error as { cause?: { code?: string; message?: string } }).cause;
+  const words: Record<string, string> = {
+    ENOTFOUND: "there is no such host",
+    EAI_AGAIN: "the name of the host can't be looked up just now",
+    ECONNREFUSED: "nobody answers there",
+    ECONNRESET: "the line was cut",
+    UND_ERR_SOCKET: "the answer was cut off",
+    UND_ERR_CONNECT_TIMEOUT: "nobody answers there",
+    CERT_HAS_EXPIRED: "its certificate has expired",
+  };
+  return words[cause?.code ?? ""] ?? cause?.message ?? (error as Error).message;
+}
+
+/** Name, version and, from `$YALE_JOBS_CONTACT`, whom to write to: so that who keeps a server can tell us what is wrong. */
+function userAgent(): string {
+  const contact = process.env.YALE_JOBS_CONTACT?.replace(/[^\x20-\x7e]/g, "");
+  return `yale-jobs/${packageVersion()} (library digitisation${contact ? `; ${contact}` : ""})`;
+}
+
+async function readWhole(path: string): Promise<ArrayBuffer> {
+  const { size } = await stat(path);
+  const file = await open(path, "r");
+  try {
+    const buffer = new ArrayBuffer(size);
+    let at = 0;
+    while (at < size) {
+      const { bytesRead } = await file.read(new Uint8Array(buffer, at), 0, size - at, at);
+      if (bytesRead === 0) break;
+      at += bytesRead;
+    }
+    return buffer;
+  } finally {
+    await file.close();
+  }
+}

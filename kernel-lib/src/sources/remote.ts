@@ -1,0 +1,86 @@
+/** A list of images on the web as a stream of pages: fetched several at a time, given in order, from the cache on disk. */
+import { SourceError } from "../errors.js";
+import type { Json } from "../protocol.js";
+import { DownloadError, type Downloader } from "./download.js";
+import type { LanguageMap, PageOrFault } from "./index.js";
+
+/** Downloads that are begun before their turn. Bytes wait on disk, so this costs no memory. */
+const AHEAD = 48;
+
+/** An image that is to be fetched. */
+export interface RemoteImage {
+  key: string;
+  source: string;
+  page: number;
+  label?: LanguageMap;
+  metadata: { [key: string]: Json };
+  /** Brings it into the cache and says under which address. Throws DownloadError. */
+  fetch(signal?: AbortSignal): Promise<{ url: string; image?: { mime: string; width: number; height: number } }>;
+}
+
+/**
+ * Pages in the order of `items`; what can't be had is a fault row. With `strict` the first fault is thrown as a
+ * SourceError instead.
+ */
+export async function* remotePages(
+  items: AsyncIterable<RemoteImage | { fault: Extract<PageOrFault, { fault: unknown }>["fault"] }>,
+  downloader: Downloader,
+  options: { signal?: AbortSignal; strict?: boolean } = {},
+): AsyncGenerator<PageOrFault> {
+  // Whoever leaves the loop leaves the downloads that are under way, too.
+  const left = new AbortController();
+  const signal = options.signal === undefined ? left.signal : AbortSignal.any([options.signal, left.signal]);
+  const waiting: Promise<PageOrFault | (() => Promise<PageOrFault>)>[] = [];
+  const iterator = items[Symbol.asyncIterator]();
+  let over = false;
+  try {
+    for (;;) {
+      while (!over && waiting.length < AHEAD && !signal.aborted) {
+        const next = await iterator.next();
+        if (next.done === true) over = true;
+        else waiting.push("fault" in next.value ? Promise.resolve(next.value) : begin(next.value, downloader, signal));
+      }
+      const first = waiting.shift();
+      if (first === undefined || signal.aborted) return;
+      const ready = await first;
+      if (signal.aborted) return;
+      const item = typeof ready === "function" ? await ready() : ready;
+      if ("fault" in item && options.strict === true)
+        throw new SourceError(
+          `${item.fault.key}: ${item.fault.reason}`,
+          item.fault.fix ?? "Leave out strict to go on.",
+        );
+      yield item;
+    }
+  } finally {
+    left.abort();
+    await Promise.allSettled(waiting);
+    await iterator.return?.();
+    await downloader.cache.prune();
+  }
+}
+
+/** Fetches now, and reads the bytes when their turn comes. */
+async function begin(
+  item: RemoteImage,
+  downloader: Downloader,
+  signal: AbortSignal,
+): Promise<PageOrFault | (() => Promise<PageOrFault>)> {
+  const { key, source, page } = item;
+  try {
+    const { url, image } = await item.fetch(signal);
+    if (image === undefined) throw new DownloadError(`${url} is no image.`, "Look at what the address really holds.");
+    return async () => ({
+      key,
+      image: await downloader.cache.bytes(url),
+      ...image,
+      source,
+      page,
+      ...(item.label === undefined ? {} : { label: item.label }),
+      metadata: { ...item.metadata, url },
+    });
+  } catch (error) {
+    const { what, fix, message } = error as SourceError;
+    return { fault: { key, source, page, reason: what ?? message, fix: fix ?? "Try again later." } };
+  }
+}

@@ -1,0 +1,181 @@
+/** Images on the web: one address, a list, a text file with one on each line, or a column of a table. */
+import { readFile, stat } from "node:fs/promises";
+import { basename, extname, resolve } from "node:path";
+import { SourceError, UsageError } from "../errors.js";
+import { sniff } from "../images.js";
+import type { Fault, Json, SourceSpec } from "../protocol.js";
+import { Downloader, httpUrl } from "./download.js";
+import type { Inspection, PageOrFault, Source, SourceType } from "./index.js";
+import { type RemoteImage, remotePages } from "./remote.js";
+import { readTable, TABLE_FILES } from "./table.js";
+
+const WEB = /^https?:\/\//i;
+
+/** An address and what stands beside it. */
+interface Listed {
+  url: string;
+  row: { [column: string]: Json };
+}
+
+/** Source type `web`. */
+export const web: SourceType = {
+  kind: "web",
+  options: {
+    urls: "a list of addresses, instead of a file that lists them",
+    column: "column of a CSV, TSV or Excel file that holds the addresses; default the first that does",
+    delay: "least seconds between two requests to one host",
+    strict: "true: the first image that can't be had ends it; default false: it is a fault row",
+  },
+  async open(spec) {
+    const { delay, strict } = spec.options ?? {};
+    if (delay !== undefined && (typeof delay !== "number" || delay < 0))
+      throw new UsageError(`delay: got ${JSON.stringify(delay)}.`, "Allowed: seconds, 0 or more.");
+    if (strict !== undefined && typeof strict !== "boolean")
+      throw new UsageError(`strict: got ${JSON.stringify(strict)}.`, "Allowed: true, false.");
+    const { listed, skipped } = await listOf(spec);
+    const downloader = new Downloader(typeof delay === "number" ? { delay: delay * 1000 } : {});
+    return new WebSource(nameOf(spec.location), listed, skipped, downloader, strict === true);
+  },
+  async detect(location) {
+    if (WEB.test(location)) return detectAddress(location);
+    const extension = extname(location).toLowerCase();
+    if (extension !== ".txt" && !TABLE_FILES.has(extension)) return { score: 0, why: "neither an address nor a list" };
+    try {
+      const { listed } = await listOf({ kind: "web", location });
+      if (listed.length === 0) return { score: 0, why: "it lists no addresses" };
+      return { score: 0.9, why: `it lists ${listed.length} ${listed.length === 1 ? "address" : "addresses"}` };
+    } catch (error) {
+      return { score: 0, why: (error as SourceError).what ?? (error as Error).message };
+    }
+  },
+};
+
+/** Looks at the first bytes of an address, no more. */
+async function detectAddress(location: string): Promise<{ score: number; why: string }> {
+  const why = "an address on the web";
+  try {
+    const stop = AbortSignal.timeout(15_000);
+    const response = await fetch(httpUrl(location), { headers: { range: "bytes=0-4095" }, signal: stop });
+    const reader = response.body?.getReader();
+    const first = (await reader?.read())?.value ?? new Uint8Array(0);
+    await reader?.cancel();
+    const info = sniff(first);
+    if (info !== undefined) return { score: 0.95, why: `${why} that begins as ${info.mime}` };
+    return { score: 0.05, why: `${why}, answered with ${response.status} and no image` };
+  } catch {
+    return { score: 0.1, why: `${why} that does not answer` };
+  }
+}
+
+async function listOf(spec: SourceSpec): Promise<{ listed: Listed[]; skipped: Inspection["skipped"] }> {
+  const { urls, column } = spec.options ?? {};
+  if (urls !== undefined && !(Array.isArray(urls) && urls.every((u) => typeof u === "string")))
+    throw new UsageError(`urls: got ${JSON.stringify(urls)}.`, "Give a list of addresses.");
+  if (column !== undefined && typeof column !== "string")
+    throw new UsageError(`column: got ${JSON.stringify(column)}.`, "Give the name of a column.");
+  const all: Listed[] = [];
+  if (urls !== undefined) all.push(...(urls as string[]).map((url) => ({ url, row: {} })));
+  else if (WEB.test(spec.location)) all.push({ url: spec.location, row: {} });
+  else {
+    const path = resolve(spec.location);
+    if (!(await stat(path).catch(() => undefined))?.isFile())
+      throw new SourceError(`There is no file ${path}.`, "Give an address, or a file that lists addresses.");
+    if (TABLE_FILES.has(extname(path).toLowerCase())) all.push(...(await fromTable(path, column)));
+    else {
+      const text = (await readFile(path, "utf8")).replace(/^\ufeff/, "");
+      for (const line of text.split(/\r?\n/)) {
+        // A `#` inside an address belongs to it; one after a space begins a remark.
+        const url = line.replace(/(^|\s)#.*$/, "").trim();
+        if (url !== "") all.push({ url, row: {} });
+      }
+    }
+  }
+  const seen = new Set<string>();
+  const listed: Listed[] = [];
+  const skipped: Inspection["skipped"] = [];
+  for (const item of all) {
+    if (seen.has(item.url)) skipped.push({ key: item.url, reason: "It is listed more than once." });
+    else {
+      seen.add(item.url);
+      listed.push(item);
+    }
+  }
+  if (listed.length === 0)
+    throw new SourceError(`${spec.location} lists no addresses.`, "Write one on each line, beginning with https://.");
+  return { listed, skipped };
+}
+
+async function fromTable(path: string, column: string | undefined): Promise<Listed[]> {
+  const { columns, rows } = await readTable(path);
+  const name = column ?? columns.find((c) => rows.some((row) => WEB.test(row[c] ?? "")));
+  if (name === undefined || !columns.includes(name))
+    throw new SourceError(
+      `${path} has no column ${column === undefined ? "with addresses" : JSON.stringify(column)}.`,
+      `It has: ${columns.join(", ")}.`,
+    );
+  return rows
+    .filter((row) => (row[name] ?? "") !== "")
+    .map((row) => {
+      const { [name]: url, ...rest } = row;
+      return { url: url ?? "", row: rest };
+    });
+}
+
+function nameOf(location: string): string {
+  return WEB.test(location) ? location : basename(location);
+}
+
+class WebSource implements Source {
+  readonly kind = "web";
+  readonly #name: string;
+  readonly #listed: readonly Listed[];
+  readonly #skipped: Inspection["skipped"];
+  readonly #downloader: Downloader;
+  readonly #strict: boolean;
+
+  constructor(
+    name: string,
+    listed: readonly Listed[],
+    skipped: Inspection["skipped"],
+    downloader: Downloader,
+    strict: boolean,
+  ) {
+    this.#name = name;
+    this.#listed = listed;
+    this.#skipped = skipped;
+    this.#downloader = downloader;
+    this.#strict = strict;
+  }
+
+  async count(): Promise<number> {
+    return this.#listed.length;
+  }
+
+  async inspect(): Promise<Inspection> {
+    const found: Inspection = { kind: this.kind, count: 0, pages: [], skipped: [...this.#skipped] };
+    for (const { url } of this.#listed) {
+      try {
+        found.pages.push({ key: url, url: httpUrl(url).href });
+      } catch (error) {
+        found.skipped.push({ key: url, reason: (error as SourceError).what });
+      }
+    }
+    found.count = found.pages.length;
+    return found;
+  }
+
+  async *pages(options: { signal?: AbortSignal } = {}): AsyncGenerator<PageOrFault> {
+    yield* remotePages(this.#images(), this.#downloader, { ...options, strict: this.#strict });
+  }
+
+  async *#images(): AsyncGenerator<RemoteImage | { fault: Fault }> {
+    for (const [i, { url, row }] of this.#listed.entries())
+      yield {
+        key: url,
+        source: this.#name,
+        page: i + 1,
+        metadata: row,
+        fetch: (signal) => this.#downloader.get(url, { as: "image", ...(signal === undefined ? {} : { signal }) }),
+      };
+  }
+}
