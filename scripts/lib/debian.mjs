@@ -36,6 +36,7 @@ function onPath(program) {
 /** Names of the packages that dpkg has installed; undefined where there is no dpkg. */
 async function installed() {
   if (!onPath("dpkg-query")) return undefined;
+  // biome-ignore lint/suspicious/noTemplateCurlyInString: the form is dpkg-query's own.
   const { stdout } = await attempt("dpkg-query", ["-W", "-f", "${Package} ${db:Status-Status}\\n"]);
   const lines = stdout.split("\n").map((line) => line.split(" "));
   return new Set(lines.filter(([, status]) => status === "installed").map(([name]) => name));
