@@ -23,6 +23,9 @@ export interface TerminalOptions {
   login?: (cluster: string) => Promise<unknown>;
 }
 
+/** States in which nobody waits for an answer to be accepted. */
+const OVER: ReadonlySet<string | undefined> = new Set(["connected", "disconnected", "login_needed"]);
+
 /** Why a question does not stand any more, in words. */
 const GONE = {
   answered: "It was answered elsewhere.",
@@ -59,7 +62,7 @@ export function terminalAttend(options: TerminalOptions = {}): Attend {
     };
     for await (const { cluster, connection, prompt, gone } of followLogin(core, concerns, signal)) {
       if (gone !== undefined) standing.get(gone.prompt.id)?.abort(GONE[gone.reason]);
-      if (connection?.state !== "connecting" || prompt !== undefined) stopWaiting();
+      if (OVER.has(connection?.state) || (prompt !== undefined && !seen.has(prompt.id))) stopWaiting();
       if (connection?.state === "login_needed" && options.login !== undefined && !refused.has(connection.since ?? "")) {
         if (refused.size === 0 && !seen.has(cluster) && onTerminal())
           void options.login(cluster).catch(() => undefined);
@@ -144,7 +147,10 @@ function typedLine(label: string, echo: boolean, signal: AbortSignal): Promise<s
       terminal: true,
       historySize: 0,
     });
+    let over = false;
     const end = (text: string | null) => {
+      if (over) return;
+      over = true;
       signal.removeEventListener("abort", leave);
       resolve(text);
       reader.close();

@@ -59,7 +59,7 @@ export class WaitingLine {
     const began = Date.now();
     const show = () => {
       const line = `${text} … ${Math.round((Date.now() - began) / 1000)} s`;
-      process.stderr.write(`\r\u001b[2K${escapeTerminal(line).slice(0, (process.stderr.columns ?? 100) - 1)}`);
+      process.stderr.write(`\r\u001b[2K${escapeTerminal(line).slice(0, (process.stderr.columns || 100) - 1)}`);
     };
     show();
     this.#timer = setInterval(show, 1000);
@@ -90,7 +90,7 @@ export class ProgressLine {
 
   /** Shows how far it is. */
   show(record: JobRecord): void {
-    const line = escapeTerminal(this.#text(record, (process.stderr.columns ?? 100) - 1)).replace(/\n/g, " ");
+    const line = escapeTerminal(this.#text(record, (process.stderr.columns || 100) - 1)).replace(/\n/g, " ");
     if (questions > 0) this.#last = "";
     if (questions > 0 || line === this.#last) return;
     if (this.#terminal) process.stderr.write(`\r\u001b[2K${line}`);
