@@ -422,8 +422,9 @@ export interface Core {
   hold(id: string): Promise<JobRecord>;
   release(id: string): Promise<JobRecord>;
   /**
-   * Without `changes`: one more attempt of the same job in the same folder, which resumes: pages that are done stay.
-   * With `changes`: a new job with them laid over the specification, and `retryOf` set. Only for ended jobs.
+   * One more attempt of the same job in the same folder, which resumes: pages that are done stay; so also with changes
+   * of what it asks for (`resources`, `env`, `modules`, `retries`). With others: a new job with them laid over the
+   * specification, and `retryOf` set. `resources` and `options` are laid over those of the job. Only for ended jobs.
    */
   retry(id: string, changes?: Partial<JobSpec>): Promise<JobRecord>;
   /** Forgets an ended job here; its folder stays unless `files`. */

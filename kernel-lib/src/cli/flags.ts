@@ -1,7 +1,7 @@
 /** The flags of `yale jobs ocr` and `run`, and what they mean as options of the library. */
 import type { Command } from "commander";
 import { UsageError } from "../errors.js";
-import type { JobOptions, OcrOptions, RunOptions } from "../jobs/spec.js";
+import type { JobOptions, OcrOptions, RetryOptions, RunOptions } from "../jobs/spec.js";
 import type { Json } from "../protocol.js";
 
 /** Flags as commander gives them: names in camel case. */
@@ -12,19 +12,24 @@ export function examples(...lines: string[]): string {
   return `\nExamples:\n${lines.map((l) => `  $ ${l}`).join("\n")}`;
 }
 
-function jobOptions(command: Command): Command {
+/** What is asked of the scheduler. */
+function resourceOptions(command: Command): Command {
   return command
-    .option("--job-name <name>", "name for people and for the scheduler")
-    .option("--cluster <name>", "local, or a cluster of config.yaml")
     .option("--gpus <gpus>", "GPUs as type:count, type or count, such as a100:1")
     .option("--cpus <count>", "CPUs per task")
     .option("--memory <size>", "memory with its unit, such as 32G")
     .option("--time <limit>", "time limit, such as 02:00:00 or 1-00:00:00")
     .option("--partition <name>", "SLURM partition")
-    .option("--nodes <count>", "number of nodes")
     .option("--account <name>", "SLURM account")
     .option("--qos <name>", "SLURM quality of service")
-    .option("--constraint <features>", "features the node must have")
+    .option("--constraint <features>", "features the node must have");
+}
+
+function jobOptions(command: Command): Command {
+  return resourceOptions(command)
+    .option("--nodes <count>", "number of nodes")
+    .option("--job-name <name>", "name for people and for the scheduler")
+    .option("--cluster <name>", "local, or a cluster of config.yaml")
     .option("--env <name>", "conda environment")
     .option("--module <name...>", "modules to load")
     .option("--var <name=value...>", "environment variables; no secrets, they stand in job.sh")
@@ -69,6 +74,14 @@ export function runOptions(command: Command): Command {
     .option("--data-from <id>", "the output of this job is the data; waits for it")
     .option("--interpreter <program>", "python3, bash or node; default by the file's name")
     .option("-o, --output-dir <folder>", "local folder for the results");
+}
+
+/** Adds the flags of `yale jobs retry`. */
+export function retryOptions(command: Command): Command {
+  return resourceOptions(command).option(
+    "--set <name=value...>",
+    "any other option by its name in the library, such as batchSize=2; results that would differ make a new job",
+  );
 }
 
 /** A number where it is one; anything else stays text, so that the refusal shows what was written. */
@@ -163,6 +176,26 @@ export function runFlags(f: Flags): RunOptions {
       interpreter: f.interpreter,
     }) as RunOptions),
   };
+}
+
+/** Changes of a retry from its flags: `--memory`, … and `--set name=value` for any option of the library by its name. */
+export function retryFlags(f: Flags): RetryOptions {
+  const named = jsonPairs("--set", f.set) ?? {};
+  const set = Object.entries(named).map(([name, value]) => [
+    name.replace(/-([a-z])/g, (_, c) => c.toUpperCase()),
+    value,
+  ]);
+  const given = known({
+    gpus: f.gpus,
+    cpus: number(f.cpus),
+    memory: f.memory,
+    time: f.time,
+    partition: f.partition,
+    account: f.account,
+    qos: f.qos,
+    constraint: f.constraint,
+  });
+  return { ...Object.fromEntries(set), ...given } as RetryOptions;
 }
 
 /** What was given: undefined values are left out. */

@@ -3,7 +3,7 @@
 import { Command, CommanderError, Option } from "commander";
 import { type ErrorCode, EXIT, errorData } from "../errors.js";
 import { packageVersion } from "../paths.js";
-import { examples, ocrOptions, runOptions } from "./flags.js";
+import { examples, ocrOptions, retryOptions, runOptions } from "./flags.js";
 
 /** Exit codes as they stand in the help; the numbers are those of {@link EXIT}. */
 const EXIT_HELP = `
@@ -94,6 +94,7 @@ export function program(): Command {
     .description("print a job's log")
     .option("-f, --follow", "go on until the job ends")
     .option("-n, --tail <lines>", "begin so many lines before the end")
+    .option("--task <number>", "only this task of a job with shards, counted from 0")
     .option("--job-name <name>", "the newest job of this name")
     .addHelpText("after", examples("yale jobs logs 6fkk8e35m7 -f", "yale jobs logs --job-name 'ocr scans' -n 50"))
     .action(async (id, flags) => (await import("./watch.js")).logs(id, flags));
@@ -106,16 +107,39 @@ export function program(): Command {
     .addHelpText("after", examples("yale jobs cancel 6fkk8e35m7"))
     .action(async (ids, flags) => (await import("./watch.js")).cancel(ids, flags));
 
-  jobs
-    .command("retry")
-    .argument("<id>")
-    .description("run an ended job again: it goes on where it stopped")
+  for (const [verb, what] of [
+    ["hold", "keep jobs that have not started from starting"],
+    ["release", "let held jobs go"],
+  ] as const)
+    jobs
+      .command(verb)
+      .argument("<id...>")
+      .description(what)
+      .addOption(json())
+      .addHelpText("after", examples(`yale jobs ${verb} 6fkk8e35m7`))
+      .action(async (ids, flags) => (await import("./watch.js")).holdOrRelease(verb, ids, flags));
+
+  retryOptions(
+    jobs
+      .command("retry")
+      .argument("<id>")
+      .description("run an ended job again: it goes on where it stopped, with more memory or time if you say so"),
+  )
     .option("-w, --wait", "wait for its end")
     .option("--timeout <seconds>", "with --wait: give up waiting after so long")
     .addOption(json())
     .addOption(quiet())
-    .addHelpText("after", examples("yale jobs retry 6fkk8e35m7 --wait"))
+    .addHelpText("after", examples("yale jobs retry 6fkk8e35m7 --wait", "yale jobs retry 6fkk8e35m7 --memory 64G"))
     .action(async (id, flags) => (await import("./submit.js")).retry(id, flags));
+
+  jobs
+    .command("sync")
+    .argument("[cluster]", "default: the configuration's default cluster")
+    .description("find jobs again that were submitted from another machine, by their folders on the cluster")
+    .option("--config <path>", "config.yaml to use")
+    .addOption(json())
+    .addHelpText("after", examples("yale jobs sync bouchet"))
+    .action(async (cluster, flags) => (await import("./submit.js")).sync(cluster, flags));
 
   jobs
     .command("results")

@@ -4,7 +4,7 @@ import type { OcrBuilder, RunBuilder } from "../jobs/builder.js";
 import type { Job } from "../jobs/job.js";
 import type { Plan } from "../protocol.js";
 import { yaleOf } from "./core.js";
-import { countFlag, type Flags, ocrFlags, runFlags } from "./flags.js";
+import { countFlag, type Flags, ocrFlags, retryFlags, runFlags } from "./flags.js";
 import { print, printJson, remark } from "./terminal.js";
 import { waitFor } from "./watch.js";
 
@@ -23,8 +23,17 @@ export async function run(script: string, args: string[], flags: Flags): Promise
 
 /** `yale jobs retry <id>`. */
 export async function retry(id: string, flags: Flags): Promise<void> {
-  const job = await (await yaleOf(flags).job(id)).retry();
-  await sent(job, flags);
+  const job = await yaleOf(flags).job(id);
+  await sent(await job.retry(retryFlags(flags)), flags);
+}
+
+/** `yale jobs sync [cluster]`. */
+export async function sync(cluster: string | undefined, flags: Flags): Promise<void> {
+  const yale = yaleOf(flags);
+  const { found, added, skipped } = await (await yale.core()).sync(cluster ?? "", await yale.configPath());
+  if (flags.json === true) return printJson({ found, added, skipped });
+  print(`${found} ${found === 1 ? "job was" : "jobs were"} found there, ${added} of them new to this machine.`);
+  for (const reason of skipped) remark(`  Skipped: ${reason}`);
 }
 
 async function send(builder: OcrBuilder | RunBuilder, flags: Flags): Promise<void> {

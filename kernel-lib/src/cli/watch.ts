@@ -140,9 +140,14 @@ function faults(record: JobRecord): void {
 export async function logs(id: string | undefined, flags: Flags): Promise<void> {
   const job = await jobOf(id, flags);
   const tail = countFlag("--tail", flags.tail);
+  const task = countFlag("--task", flags.task, 0);
   const { escapeTerminal } = await import("./terminal.js");
-  for await (const text of job.logs({ follow: flags.follow === true, ...(tail === undefined ? {} : { tail }) }))
-    process.stdout.write(escapeTerminal(text));
+  const options = {
+    follow: flags.follow === true,
+    ...(tail === undefined ? {} : { tail }),
+    ...(task === undefined ? {} : { task }),
+  };
+  for await (const text of job.logs(options)) process.stdout.write(escapeTerminal(text));
 }
 
 /** `yale jobs cancel <id...>`. */
@@ -152,6 +157,15 @@ export async function cancel(ids: string[], flags: Flags): Promise<void> {
   for (const id of ids) records.push(await c.cancel(id));
   if (flags.json === true) return printJson(records.length === 1 ? records[0] : records);
   for (const r of records) print(isEnd(r.state) ? `Job ${r.id} is ${r.state}.` : `Job ${r.id} is being cancelled.`);
+}
+
+/** `yale jobs hold <id...>` and `yale jobs release <id...>`. */
+export async function holdOrRelease(verb: "hold" | "release", ids: string[], flags: Flags): Promise<void> {
+  const c = await core();
+  const records: JobRecord[] = [];
+  for (const id of ids) records.push(await c[verb](id));
+  if (flags.json === true) return printJson(records.length === 1 ? records[0] : records);
+  for (const r of records) print(`Job ${r.id} is ${verb === "hold" ? "held" : "released"}.`);
 }
 
 /** `yale jobs results <id>`. */

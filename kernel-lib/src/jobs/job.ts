@@ -15,10 +15,11 @@ import {
   showInKernel,
 } from "../display/index.js";
 import { InterruptedError, JobFailedError, WaitTimeoutError } from "../errors.js";
-import { type Core, isEnd, type JobRecord, type JobSpec, type JobState, type Progress } from "../protocol.js";
+import { type Core, isEnd, type JobRecord, type JobState, type Progress } from "../protocol.js";
 import { attended, readLogins, takeLogin } from "./login.js";
 import { showLogin } from "./login-card.js";
 import { Results } from "./results.js";
+import { type RetryOptions, specChanges } from "./spec.js";
 
 /** Milliseconds between two looks at a log that is followed: often enough to read along, seldom enough for a login node. */
 const LOG_INTERVAL = 500;
@@ -144,19 +145,44 @@ export class Job {
 
   /**
    * The log. `follow` yields what is there and then what comes, until the job ends; otherwise one pass over what is
-   * there. `tail` begins so many lines before the end.
+   * there. `tail` begins so many lines before the end. Of a job with shards all tasks, each piece under a line that names
+   * its task, or only `task`, counted from 0.
    */
-  async *logs(options: { follow?: boolean; tail?: number; signal?: AbortSignal } = {}): AsyncGenerator<string> {
-    let offset = options.tail === undefined ? 0 : -Math.max(1, options.tail);
-    for (;;) {
-      const chunk = await this.#core.logs(this.id, { offset });
-      if (chunk.text !== "") yield chunk.text;
-      const grew = chunk.next !== offset;
-      offset = chunk.next;
-      if (chunk.end && !grew) return;
-      if (!options.follow && !grew) return;
-      if (!grew) await sleep(LOG_INTERVAL, undefined, { signal: options.signal }).catch(() => undefined);
-      if (options.signal?.aborted) return;
+  async *logs(
+    options: { follow?: boolean; tail?: number; task?: number; signal?: AbortSignal } = {},
+  ): AsyncGenerator<string> {
+    const { task, tail, follow, signal } = options;
+    const count = this.#record.spec.shards ?? 1;
+    const several = task === undefined && count > 1;
+    const tasks = Array.from({ length: several ? count : 1 }, (_, n) => ({
+      task: several ? n : task,
+      offset: tail === undefined ? 0 : -Math.max(1, tail),
+      over: false,
+    }));
+    let last: number | undefined;
+    while (tasks.some((t) => !t.over)) {
+      let grew = false;
+      for (const t of tasks) {
+        while (!t.over) {
+          const about = { offset: t.offset, ...(t.task === undefined ? {} : { task: t.task }) };
+          const chunk = await this.#core.logs(this.id, about);
+          const more = chunk.next !== t.offset;
+          t.offset = chunk.next;
+          if (chunk.text !== "") {
+            if (several && last !== t.task) yield `${last === undefined ? "" : "\n"}==> task ${t.task} <==\n`;
+            last = t.task;
+            yield chunk.text;
+          }
+          if (signal?.aborted) return;
+          if (!more) {
+            t.over = chunk.end || follow !== true;
+            break;
+          }
+          grew = true;
+        }
+      }
+      if (!grew && tasks.some((t) => !t.over)) await sleep(LOG_INTERVAL, undefined, { signal }).catch(() => undefined);
+      if (signal?.aborted) return;
     }
   }
 
@@ -166,9 +192,25 @@ export class Job {
     return this;
   }
 
-  /** Runs it again: the same job goes on where it stopped, or with `changes` a new job. */
-  async retry(changes?: Partial<JobSpec>): Promise<Job> {
-    return new Job(this.#core, await this.#core.retry(this.id, changes));
+  /** Keeps it from starting; only a job that has not started can be held. */
+  async hold(): Promise<this> {
+    this.#take(await this.#core.hold(this.id));
+    return this;
+  }
+
+  /** Lets a held job go. */
+  async release(): Promise<this> {
+    this.#take(await this.#core.release(this.id));
+    return this;
+  }
+
+  /**
+   * Runs it again, with `changes` if it is to be otherwise: `job.retry({ memory: "64G" })`. The same job goes on where it
+   * stopped, unless the changes make other results of it: then it is a new job.
+   */
+  async retry(changes: RetryOptions = {}): Promise<Job> {
+    const { kind } = this.#record.spec;
+    return new Job(this.#core, await this.#core.retry(this.id, specChanges(kind, changes)));
   }
 
   /** The rows that are there by now: text, layout, errors; page images are read when looked at. */

@@ -36,6 +36,9 @@ import { beginAttempt } from "./retry.js";
 /** Names in an output folder that are not results: the link to the input and the runner's own books. */
 const NOT_RESULTS = new Set(["dataset", "journal.jsonl"]);
 
+/** Changes with which a job may go on in its folder, since its results do not depend on them. */
+const SAME_RESULTS = new Set(["resources", "env", "modules", "retries"]);
+
 /** A core that can be closed. */
 export interface OpenCore extends Core {
   /** Stops watching and closes the lines. Jobs go on. */
@@ -205,17 +208,18 @@ class JobService implements OpenCore {
         `Wait for its end, or \`yale jobs cancel ${old.id}\` first.`,
       );
     const resources = { ...old.spec.resources, ...changes.resources };
-    const { resources: _, ...others } = changes;
-    if (Object.keys(others).length > 0) {
-      const record = await this.submit({ ...old.spec, ...others, resources });
+    const options = { ...old.spec.options, ...changes.options };
+    const spec = { ...old.spec, ...changes, resources, options };
+    if (Object.keys(changes).some((key) => !SAME_RESULTS.has(key))) {
+      const record = await this.submit(spec);
       const live = this.#live(record);
       live.record.retryOf = old.id;
       live.changed(true);
       return structuredClone(live.record);
     }
-    const record = structuredClone(old);
-    await resolveJob({ ...record.spec, resources });
-    beginAttempt(record, old.state, { automatic: false, resources });
+    const job = await resolveJob(spec);
+    const record = { ...structuredClone(old), spec: job.spec };
+    beginAttempt(record, old.state, { automatic: false });
     return this.#begin(record);
   }
 

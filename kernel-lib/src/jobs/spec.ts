@@ -132,15 +132,10 @@ export function ocrSpec(source: SourceInput | readonly SourceInput[] | undefined
   const { sources, name } = sourceSpecs(source, options);
   if (sources.length === 0 && options.datasetPath === undefined)
     throw new UsageError("An OCR job needs a source.", "Give a path, a URL or a list of them, or `datasetPath`.");
-  const runner: { [key: string]: Json } = { ...options.options };
-  if (options.promptMode !== undefined) runner.promptMode = checkChoice("promptMode", options.promptMode, PROMPT_MODES);
-  for (const key of ["batchSize", "maxModelLen", "maxTokens"] as const)
-    if (options[key] !== undefined) runner[key] = checkCount(key, options[key]);
-  if (options.lang !== undefined) runner.lang = checkWord("lang", options.lang);
   return {
     ...common("ocr", name ?? "ocr", options),
     sources,
-    options: runner,
+    options: runnerOptions(options),
     ...(options.model === undefined ? {} : { runner: checkModel(options.model) }),
   };
 }
@@ -184,6 +179,39 @@ export function runSpec(script: string, options: RunOptions = {}): JobSpec {
       args: (options.args ?? []).map((a) => checkArgument(a)),
     },
   };
+}
+
+/** What may be changed when a job is run again: everything but what it works on. */
+export type RetryOptions = Omit<OcrOptions & RunOptions, "data" | "sourceType" | "dpi" | "after" | "afterCondition">;
+
+const NOT_CHANGED = ["data", "sourceType", "dpi", "after", "afterCondition", "datasetPath"];
+
+/** Changes to a specification, checked as the options of a new job are; only what is given. Throws UsageError. */
+export function specChanges(kind: JobSpec["kind"], options: RetryOptions): Partial<JobSpec> {
+  const allowed = (kind === "ocr" ? OCR_KEYS : RUN_KEYS).filter((key) => !NOT_CHANGED.includes(key));
+  checkKeys("Retry", options, allowed);
+  const { resources, ...rest } = common(kind, "changes", options);
+  const changes: Partial<JobSpec> = {};
+  if (Object.keys(resources).length > 0) changes.resources = resources;
+  const { kind: _kind, name, cluster, ...others } = rest;
+  Object.assign(changes, others);
+  if (options.name !== undefined) changes.name = name;
+  if (options.cluster !== undefined) changes.cluster = cluster;
+  if (options.model !== undefined) changes.runner = checkModel(options.model);
+  if (options.args !== undefined || options.interpreter !== undefined)
+    throw new UsageError("args and interpreter belong to the script.", "Submit the script again with others.");
+  const runner = runnerOptions(options);
+  if (Object.keys(runner).length > 0) changes.options = runner;
+  return changes;
+}
+
+function runnerOptions(options: OcrOptions): { [key: string]: Json } {
+  const runner: { [key: string]: Json } = { ...options.options };
+  if (options.promptMode !== undefined) runner.promptMode = checkChoice("promptMode", options.promptMode, PROMPT_MODES);
+  for (const key of ["batchSize", "maxModelLen", "maxTokens"] as const)
+    if (options[key] !== undefined) runner[key] = checkCount(key, options[key]);
+  if (options.lang !== undefined) runner.lang = checkWord("lang", options.lang);
+  return runner;
 }
 
 function common(kind: "ocr" | "run", name: string, o: JobOptions): Omit<JobSpec, "sources" | "options"> {
