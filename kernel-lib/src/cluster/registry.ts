@@ -11,3 +11,18 @@ export async function openTransport(cluster: ClusterConfig, _login: LoginOptions
     "Use a cluster with `transport: local`.",
   );
 }
+
+/**
+ * What a connection to a cluster is: who, where, on what way. Clusters that two config.yaml call differently share one
+ * line if this is the same.
+ */
+export async function connectionKey(cluster: ClusterConfig): Promise<string> {
+  if (cluster.transport === "local") return "local";
+  return JSON.stringify([
+    cluster.transport,
+    cluster.host?.toLowerCase(),
+    cluster.user,
+    cluster.port ?? 22,
+    cluster.proxyJump,
+  ]);
+}

@@ -68,12 +68,6 @@ export class Line {
   }
 }
 
-/** What a connection is, whatever its cluster is called in one config.yaml or another. */
-export function lineKey(c: ClusterConfig): string {
-  if (c.transport === "local") return "local";
-  return JSON.stringify([c.transport, c.host?.toLowerCase(), c.user, c.port ?? 22, c.proxyJump]);
-}
-
 /** Waits for an opening; the last to leave gives it up. */
 export async function joined(opening: Opening, signal?: AbortSignal): Promise<Transport> {
   opening.callers += 1;

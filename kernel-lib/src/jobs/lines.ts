@@ -4,18 +4,21 @@
  * runs in the background comes along, and never repeats a question that was refused, declined or left unanswered,
  * since repeats lock accounts.
  */
-import { openTransport } from "../cluster/registry.js";
+import { connectionKey, openTransport } from "../cluster/registry.js";
 import type { Ask, LoginOptions, Transport } from "../cluster/transport.js";
 import type { ClusterConfig } from "../config/index.js";
 import { ConnectionError, InterruptedError, LoginError } from "../errors.js";
 import type { Connection } from "../protocol.js";
-import { isConnection, isLogin, joined, Line, lineKey, type Opening, refusalOf, sentence } from "./line.js";
+import { isConnection, isLogin, joined, Line, type Opening, refusalOf, sentence } from "./line.js";
 
 /**
  * Milliseconds after a question went wrong in which the verbs of other callers get the same refusal instead of the
  * question: twenty commands of one script are one person. `yale login` asks again at any time.
  */
 const REFUSAL_HOLDS = 15_000;
+
+/** Milliseconds for which it is remembered which line a configuration means. */
+const KEY_HOLDS = 60_000;
 
 /** Milliseconds until the next try after so many that failed: a second, doubled up to a minute, never in step with others. */
 function backoff(failures: number): number {
@@ -30,6 +33,8 @@ export interface LinesOptions {
   onChange: (connection: Connection) => void;
   /** How a line is opened; tests give their own. */
   open?: (cluster: ClusterConfig, login: LoginOptions) => Promise<Transport>;
+  /** What a connection is, whatever its cluster is called in one config.yaml or another. */
+  key?: (cluster: ClusterConfig) => Promise<string>;
   /** Milliseconds before the next try after so many failures. */
   backoff?: (failures: number) => number;
 }
@@ -45,6 +50,8 @@ export interface OpenOptions {
 /** All lines of one core. */
 export class Lines {
   readonly #lines = new Map<string, Line>();
+  readonly #keys = new Map<string, { key: Promise<string>; at: number }>();
+  readonly #key: (cluster: ClusterConfig) => Promise<string>;
   readonly #ask: Ask;
   readonly #onChange: (connection: Connection) => void;
   readonly #openTransport: (cluster: ClusterConfig, login: LoginOptions) => Promise<Transport>;
@@ -55,6 +62,7 @@ export class Lines {
     this.#ask = options.ask;
     this.#onChange = options.onChange;
     this.#openTransport = options.open ?? openTransport;
+    this.#key = options.key ?? connectionKey;
     this.#backoff = options.backoff ?? backoff;
   }
 
@@ -63,13 +71,14 @@ export class Lines {
    * `interactive: false` it fails at once where a person would have to be asked again, or while a lost line waits for
    * its next try. Throws LoginError, HostKeyError, ConnectionError, and the reason of `signal`.
    */
-  open(cluster: ClusterConfig, options: OpenOptions = {}): Promise<Transport> {
-    return this.#open(this.#line(cluster), options.interactive === false ? "nobody" : "person", options.signal);
+  async open(cluster: ClusterConfig, options: OpenOptions = {}): Promise<Transport> {
+    const line = await this.#line(cluster);
+    return this.#open(line, options.interactive === false ? "nobody" : "person", options.signal);
   }
 
   /** As {@link open} for a person who asked for nothing but this line: asks, whatever was refused a moment ago. */
-  login(cluster: ClusterConfig, signal?: AbortSignal): Promise<Transport> {
-    return this.#open(this.#line(cluster), "login", signal);
+  async login(cluster: ClusterConfig, signal?: AbortSignal): Promise<Transport> {
+    return this.#open(await this.#line(cluster), "login", signal);
   }
 
   /**
@@ -80,7 +89,7 @@ export class Lines {
    * what no waiting mends (ConfigError), and the reason of `signal`.
    */
   async whenOpen(cluster: ClusterConfig, signal?: AbortSignal): Promise<Transport> {
-    const line = this.#line(cluster);
+    const line = await this.#line(cluster);
     line.waiters += 1;
     try {
       for (;;) {
@@ -245,13 +254,24 @@ export class Lines {
     for (const listener of [...line.listeners]) listener();
   }
 
-  #line(cluster: ClusterConfig): Line {
-    const key = lineKey(cluster);
+  async #line(cluster: ClusterConfig): Promise<Line> {
+    const key = await this.#keyOf(cluster);
     const line = this.#lines.get(key) ?? new Line(cluster);
     this.#lines.set(key, line);
     line.cluster = cluster;
     line.names.add(cluster.name);
     return line;
+  }
+
+  /** Remembered for a while: polls come often, and ~/.ssh/config, which is asked, changes seldom. */
+  #keyOf(cluster: ClusterConfig): Promise<string> {
+    const id = JSON.stringify(cluster);
+    const known = this.#keys.get(id);
+    if (known !== undefined && Date.now() - known.at < KEY_HOLDS) return known.key;
+    const key = this.#key(cluster);
+    this.#keys.set(id, { key, at: Date.now() });
+    key.catch(() => this.#keys.delete(id));
+    return key;
   }
 
   /** State of every line that was ever asked for; this machine itself is none. */

@@ -3,7 +3,7 @@
  * is withdrawn and ends as an error. Answers pass through and are kept nowhere.
  */
 import type { Question } from "../cluster/transport.js";
-import { LoginError, UsageError } from "../errors.js";
+import { isYaleError, LoginError, UsageError } from "../errors.js";
 import { newJobId, type Prompt } from "../protocol.js";
 
 /**
@@ -31,12 +31,12 @@ export class Prompts {
 
   /**
    * Asks, and resolves with the answers, or null if the person declined. Throws LoginError if nobody answers in time, and
-   * the reason of `signal`: the line is gone, or nobody wants it any more.
+   * when `signal` withdraws the question (its reason, if that is an error of ours): the line is gone, or nobody wants it.
    */
   async ask(question: Question, signal?: AbortSignal): Promise<string[] | null> {
     signal?.throwIfAborted();
     const asked = Date.now();
-    const expires = question.expiresAt === undefined ? asked + PROMPT_TIME : Date.parse(question.expiresAt);
+    const expires = Math.min(asked + PROMPT_TIME, Date.parse(question.expiresAt ?? "") || Number.POSITIVE_INFINITY);
     const prompt: Prompt = { ...question, id: newJobId(), expiresAt: new Date(expires).toISOString() };
     const { cluster } = prompt;
     return new Promise((resolve, reject) => {
@@ -50,10 +50,7 @@ export class Prompts {
       };
       const withdraw = () => {
         const reason: unknown = signal?.reason;
-        end(
-          "withdrawn",
-          reason instanceof Error ? reason : new LoginError(`The question of ${cluster} was withdrawn.`),
-        );
+        end("withdrawn", isYaleError(reason) ? reason : new LoginError(`The question of ${cluster} was withdrawn.`));
       };
       const timer = setTimeout(
         () =>
