@@ -34,6 +34,10 @@ export interface RunnerCard {
   gpuMemory?: number;
   /** Pages per second on the hardware it was measured on, in words. */
   speed?: string;
+  /** The same as figures: pages per second of one GPU by its type, or of one CPU `core`. */
+  pagesPerSecond?: Readonly<Record<string, number>>;
+  /** Seconds before its first page: loading a model, starting a server. */
+  startSeconds?: number;
   /** The command, relative to the job folder. */
   command: readonly string[];
   options: Readonly<Record<string, RunnerOption>>;
@@ -75,6 +79,8 @@ export function readCard(folder: string): RunnerCard {
     folder,
     ...optional<string>("model"),
     ...optional<string>("speed"),
+    ...optional<Record<string, number>>("pagesPerSecond"),
+    ...optional<number>("startSeconds"),
     ...optional<number>("gpuMemory"),
   };
 }

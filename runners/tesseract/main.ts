@@ -6,7 +6,10 @@
 // licence = "Apache-2.0"
 // gpus = 0
 // speed = "about half a page a second on each core"
+// startSeconds = 2
 // command = ["node", "runner/main.cjs"]
+// [tool.yale-jobs.pagesPerSecond]
+// core = 0.5
 // [tool.yale-jobs.options.lang]
 // type = "string"
 // help = "language of the text in Tesseract's codes, such as eng or deu+lat; English is built in, others need an installed tesseract"

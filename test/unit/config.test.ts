@@ -75,7 +75,6 @@ result_dir: results
       submissionsPerHour: 200,
       minTaskMinutes: 5,
       taskMinutes: 10,
-      maxArrayRunning: 12,
     });
     expect(bouchet.quotaCommand).toEqual(["getquota"]);
     const own = await clusterOf(

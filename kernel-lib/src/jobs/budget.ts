@@ -8,6 +8,7 @@ import { mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { ClusterConfig } from "../config/index.js";
 import { localTime } from "../display/index.js";
+import { stateDir } from "../paths.js";
 import { dropLock, takeLock } from "../process.js";
 
 const HOUR = 3_600_000;
@@ -33,8 +34,8 @@ export interface TurnOptions {
 export class SubmissionBudget {
   readonly #folder: string;
 
-  /** @param folder where the books are kept: one file for each cluster and user. */
-  constructor(folder: string) {
+  /** @param folder where the books are kept, one file for each cluster and user; default the one that all doors share. */
+  constructor(folder: string = join(stateDir(), "submissions")) {
     this.#folder = folder;
   }
 

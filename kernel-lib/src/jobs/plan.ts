@@ -12,6 +12,8 @@ import type { Scheduler, ScriptPlan } from "../schedulers/index.js";
 import { scheduler } from "../schedulers/registry.js";
 import { detectSource } from "../sources/registry.js";
 import { JOB_FILE } from "./job-file.js";
+import { knownCluster } from "./known.js";
+import { applyRules } from "./rules.js";
 import { SUBMIT_FILE, SUBMIT_SCRIPT, submissionToken } from "./submit.js";
 
 /** A specification with everything looked up that it refers to. */
@@ -51,6 +53,11 @@ export async function resolveJob(given: JobSpec): Promise<ResolvedJob> {
     checkRunnerOptions(card, known);
     spec.options = known;
   }
+  // A default of config.yaml is meant for runners that can use it.
+  if (card !== undefined && given.resources.gpus === undefined && gpuCount(spec) > card.gpus) {
+    const { gpus, ...resources } = spec.resources;
+    spec.resources = card.gpus === 0 ? resources : { ...resources, gpus: `${gpus}`.replace(/\d+$/, `${card.gpus}`) };
+  }
   if (cluster.scheduler === "local" && gpuCount(spec) > 0 && (card?.gpus ?? 0) === 0) {
     warnings.push(`${cluster.name} gives no GPUs; the job runs on the CPU, and "gpus" is left out.`);
     const { gpus: _, ...resources } = spec.resources;
@@ -64,6 +71,15 @@ export async function resolveJob(given: JobSpec): Promise<ResolvedJob> {
     );
   }
   return { spec, cluster, scheduler: scheduler(cluster.scheduler), warnings, ...(card === undefined ? {} : { card }) };
+}
+
+/** As {@link resolveJob} for a job that is new: held against the rules of its cluster, and completed by them. */
+export async function checkedJob(given: JobSpec): Promise<ResolvedJob> {
+  const job = await resolveJob(given);
+  const { spec, cluster, card, warnings } = job;
+  const known = knownCluster(cluster);
+  Object.assign(spec, applyRules({ spec, asked: given.resources, cluster, card, known }, warnings));
+  return job;
 }
 
 /** The cluster that a specification names, from its configuration. Throws ConfigError. */

@@ -28,7 +28,7 @@ import { JOB_ID } from "./job-file.js";
 import { Lines } from "./lines.js";
 import type { LiveJob } from "./live.js";
 import { logFile, readLog } from "./logs.js";
-import { clusterOf, planOf, resolveJob } from "./plan.js";
+import { checkedJob, clusterOf, planOf, resolveJob } from "./plan.js";
 import { Prompts } from "./prompts.js";
 import { JobRecords } from "./records.js";
 import { beginAttempt } from "./retry.js";
@@ -68,7 +68,7 @@ class JobService implements OpenCore {
   readonly #driver = new Driver({
     records: this.#records,
     lines: this.#lines,
-    budget: new SubmissionBudget(join(stateDir(), "submissions")),
+    budget: new SubmissionBudget(),
     emit: (event) => this.#hub.emit(event),
     fetch: async (transport, record, folder, signal) => {
       await fetchOutput(transport, record, folder, signal);
@@ -94,7 +94,7 @@ class JobService implements OpenCore {
     const known = this.#driver.jobs.find(id);
     if (known !== undefined) return structuredClone(known);
     // What can be refused is refused now, while the caller is there to read it.
-    const { spec } = await resolveJob(this.#named(given));
+    const { spec } = await checkedJob(this.#named(given));
     this.#checkInput(spec);
     const record: JobRecord = {
       id,
@@ -138,7 +138,7 @@ class JobService implements OpenCore {
   }
 
   async plan(spec: JobSpec): Promise<Plan> {
-    const job = await resolveJob(this.#named(spec));
+    const job = await checkedJob(this.#named(spec));
     this.#checkInput(job.spec);
     return planOf(job);
   }
@@ -186,7 +186,10 @@ class JobService implements OpenCore {
 
   async estimate(spec: JobSpec): Promise<Estimate> {
     const { estimateJob } = await import("./estimate.js");
-    return estimateJob(await resolveJob(spec), (cluster) => this.#lines.open(cluster));
+    return estimateJob(await checkedJob(this.#named(spec)), {
+      open: (cluster) => this.#lines.open(cluster, { interactive: false }),
+      records: this.#records.list(),
+    });
   }
 
   async cluster(name: string, config?: string): Promise<ClusterInfo> {

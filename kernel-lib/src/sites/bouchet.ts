@@ -63,7 +63,7 @@ export const bouchet: SiteProfile = {
     },
   ],
   gpus: gpus("rtx_5000_ada", "a40", "l40s", "rtx_pro_6000_blackwell", "h100", "h200", "b200"),
-  policy: { ...policy, maxArrayRunning: 12 },
+  policy,
   // The purge is 30 days on this cluster (its own page and HPC Storage); the Rules of Behavior still say 60.
   storage: storage({
     home: ["/nfs/roberts/home/"],

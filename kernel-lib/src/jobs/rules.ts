@@ -1,0 +1,256 @@
+/**
+ * A job held against what its cluster allows, before anything is prepared or sent: partition, GPU type and time limit by
+ * what the cluster said when it was last asked, else by the profile of its site. What a job leaves open is filled in
+ * where there is no doubt. Pure.
+ */
+import type { ClusterConfig } from "../config/index.js";
+import { duration } from "../display/index.js";
+import { UsageError } from "../errors.js";
+import { timeSeconds } from "../options.js";
+import type { ClusterInfo, JobSpec, Resources } from "../protocol.js";
+import type { RunnerCard } from "../runners.js";
+import type { SiteProfile } from "../sites/index.js";
+import { nearest } from "../text.js";
+
+/** What {@link applyRules} looks at. */
+export interface RuledJob {
+  /** With the defaults of config.yaml filled in. */
+  spec: JobSpec;
+  /** What was asked for in so many words, without those defaults. */
+  asked: Resources;
+  cluster: ClusterConfig;
+  card?: RunnerCard | undefined;
+  /** What the cluster said when it was last asked. */
+  known?: ClusterInfo | undefined;
+}
+
+/** A partition by whoever knows it best. */
+interface Place {
+  name: string;
+  use: "batch" | "devel" | "scavenge" | "special";
+  isDefault: boolean;
+  maxSeconds?: number | undefined;
+  /** Types; `gpu` stands for GPUs whose type the scheduler was not told. */
+  gpus: readonly string[];
+  gpusPerUser?: number | undefined;
+}
+
+/**
+ * The resources as they will be asked for. `warnings` gets what is worth knowing. Throws UsageError, which says what there
+ * is instead.
+ */
+export function applyRules(job: RuledJob, warnings: string[]): Pick<JobSpec, "resources" | "modules"> {
+  const { spec, cluster, card, known } = job;
+  const { site } = cluster;
+  if (cluster.scheduler !== "slurm") return { resources: spec.resources };
+  if (site?.windingDown !== undefined) warnings.push(site.windingDown);
+  const places = placesOf(cluster, known);
+  let resources = withGpus(job);
+  resources = withPartition({ ...job, resources, places }, warnings);
+  const place = places.find((p) => p.name === resources.partition);
+  checkGpus(job, resources, places, place);
+  checkTime(resources, cluster, places, place);
+  checkShards(spec, cluster, known);
+  if (place?.use === "scavenge")
+    warnings.push(`Jobs in ${place.name} are ended whenever others need the nodes; they are queued again and go on.`);
+  if (card !== undefined) memoryWarning(card, resources, site, warnings);
+  const conda = site?.condaModule;
+  return {
+    resources,
+    // Where conda comes by a module, a job with an environment needs it.
+    ...(spec.modules === undefined && (spec.env ?? "") !== "" && conda !== undefined ? { modules: [conda] } : {}),
+  };
+}
+
+/** Tasks of one array that may run at once: the file's word, and what the site lets one person run in that partition. */
+export function tasksAtOnce(cluster: ClusterConfig, partition: string | undefined): number | undefined {
+  const place = cluster.site?.partitions.find((p) => p.name === partition);
+  const limits = [cluster.policy.maxArrayRunning, place?.runningPerUser].filter((n) => n !== undefined);
+  return limits.length === 0 ? undefined : Math.min(...limits);
+}
+
+/** `type` and count of a `gpus` value; no type where any will do. */
+export function gpuRequest(gpus: string | undefined): { type?: string; count: number } {
+  const m = /^(?:([a-z][a-z0-9_.-]*):?)?(\d+)?$/i.exec(gpus ?? "0");
+  const count = Number(m?.[2] ?? 1);
+  return m?.[1] === undefined ? { count } : { type: m[1], count };
+}
+
+function placesOf(cluster: ClusterConfig, known: ClusterInfo | undefined): Place[] {
+  const profile = cluster.site?.partitions ?? [];
+  if (known === undefined) return profile.map((p, i) => ({ ...p, gpus: p.gpus ?? [], isDefault: i === 0 }));
+  const order = (name: string) => {
+    const i = profile.findIndex((p) => p.name === name);
+    return i < 0 ? profile.length : i;
+  };
+  return [...known.partitions]
+    .sort((a, b) => order(a.name) - order(b.name))
+    .map((p) => {
+      const described = profile.find((d) => d.name === p.name);
+      return {
+        name: p.name,
+        use: described?.use ?? guessUse(p.name, profile.length > 0),
+        isDefault: p.default,
+        maxSeconds: p.maxSeconds ?? described?.maxSeconds,
+        gpus: p.gpus.map((g) => g.type),
+        gpusPerUser: p.gpusPerUser ?? described?.gpusPerUser,
+      };
+    });
+}
+
+/** Where a profile describes what is for everybody, the rest is for single groups. */
+function guessUse(name: string, described: boolean): Place["use"] {
+  if (/scav|preempt/i.test(name)) return "scavenge";
+  if (/devel|debug|interact|test/i.test(name)) return "devel";
+  return described ? "special" : "batch";
+}
+
+/** A runner that works on GPUs gets what it uses. */
+function withGpus({ spec, card, cluster }: RuledJob): Resources {
+  if (card === undefined || card.gpus === 0 || gpuRequest(spec.resources.gpus).count > 0) return spec.resources;
+  if (spec.resources.gpus !== undefined)
+    throw new UsageError(
+      `The runner ${card.name} needs ${card.gpus === 1 ? "a GPU" : `${card.gpus} GPUs`}, and none was asked for.`,
+      `Leave gpus out, or name a type: ${types(cluster).join(", ") || "such as a100:1"}.`,
+    );
+  return { ...spec.resources, gpus: String(card.gpus) };
+}
+
+function withPartition(job: RuledJob & { resources: Resources; places: Place[] }, warnings: string[]): Resources {
+  const { resources, places, asked, cluster, known, card } = job;
+  const { type, count } = gpuRequest(resources.gpus);
+  const named = places.find((p) => p.name === resources.partition);
+  // The default partition of a config.yaml is meant for most jobs: one that needs no GPU does not hold a GPU node.
+  const unfit = asked.partition === undefined && count === 0 && (named?.gpus.length ?? 0) > 0 && named?.use === "batch";
+  if (resources.partition !== undefined && !unfit) {
+    if (named === undefined) unknownPartition(resources.partition, cluster, places, known, warnings);
+    return resources;
+  }
+  const seconds = timeSeconds(resources.time ?? "") ?? 0;
+  const memory = (p: Place) =>
+    type !== undefined ||
+    p.gpus.every((g) => (gigabytes(cluster.site, g) ?? Number.POSITIVE_INFINITY) >= (card?.gpuMemory ?? 0));
+  const fits = (p: Place) =>
+    p.use === "batch" &&
+    (p.maxSeconds ?? Number.POSITIVE_INFINITY) >= seconds &&
+    (count === 0 ? p.gpus.length === 0 : p.gpus.length > 0 && has(p, type) && memory(p));
+  const candidates = places.filter(fits);
+  const chosen = candidates.find((p) => p.isDefault) ?? candidates[0];
+  if (chosen === undefined) return resources;
+  if (unfit)
+    warnings.push(
+      `The job needs no GPU: it goes to ${chosen.name} instead of ${resources.partition}, the default of config.yaml.`,
+    );
+  return { ...resources, partition: chosen.name };
+}
+
+function unknownPartition(
+  name: string,
+  cluster: ClusterConfig,
+  places: Place[],
+  known: ClusterInfo | undefined,
+  warnings: string[],
+): void {
+  const names = places.map((p) => p.name);
+  const near = nearest(name, names);
+  const meant = near === undefined ? "" : ` (did you mean "${near}"?)`;
+  if (known !== undefined)
+    throw new UsageError(
+      `${cluster.name} has no partition ${JSON.stringify(name)} for you${meant}.`,
+      `It has: ${names.join(", ")}. \`yale cluster info ${cluster.name}\` asks again.`,
+    );
+  // A profile holds what everybody may use; a group's own partition is not in it.
+  if (cluster.site !== undefined && near !== undefined)
+    warnings.push(`The profile of ${cluster.site.title} knows no partition ${JSON.stringify(name)}${meant}.`);
+}
+
+function checkGpus(job: RuledJob, resources: Resources, places: Place[], place: Place | undefined): void {
+  const { cluster, known } = job;
+  const { type, count } = gpuRequest(resources.gpus);
+  if (count === 0) return;
+  const all = [...new Set(places.flatMap((p) => p.gpus))];
+  const elsewhere = places.filter((p) => type !== undefined && p.gpus.includes(type));
+  if (type !== undefined && all.length > 0 && elsewhere.length === 0 && !all.includes("gpu")) {
+    // A group's own partition may have what the profile does not know.
+    if (known === undefined && resources.partition !== undefined && place === undefined) return;
+    const near = nearest(type, all);
+    throw new UsageError(
+      `${cluster.name} has no GPU of type ${JSON.stringify(type)}${near === undefined ? "" : ` (did you mean "${near}"?)`}.`,
+      `It has: ${all.join(", ")}${source(cluster, known)}.`,
+    );
+  }
+  if (place === undefined) return;
+  if (place.gpus.length === 0 || !has(place, type))
+    throw new UsageError(
+      `The partition ${place.name} of ${cluster.name} has no ${type === undefined ? "GPUs" : `GPU of type ${JSON.stringify(type)}`}.`,
+      [
+        ...(place.gpus.length === 0 ? [] : [`It has: ${place.gpus.join(", ")}.`]),
+        ...(elsewhere.length === 0 && type !== undefined
+          ? []
+          : [
+              `Use ${(type === undefined ? places.filter((p) => p.gpus.length > 0) : elsewhere).map((p) => p.name).join(" or ")}, or leave partition out.`,
+            ]),
+      ].join(" "),
+    );
+  if (place.gpusPerUser !== undefined && count > place.gpusPerUser)
+    throw new UsageError(
+      `In ${place.name} one person may have ${place.gpusPerUser === 1 ? "one GPU" : `${place.gpusPerUser} GPUs`} at once, and ${count} were asked for.`,
+      "Ask for fewer: split the pages with shards, and each task needs its own only while it runs.",
+    );
+}
+
+function checkTime(resources: Resources, cluster: ClusterConfig, places: Place[], place: Place | undefined): void {
+  const seconds = timeSeconds(resources.time ?? "");
+  if (seconds === undefined) return;
+  const fits = (p: Place) => (p.maxSeconds ?? Number.POSITIVE_INFINITY) >= seconds;
+  const { type, count } = gpuRequest(resources.gpus);
+  const like = places.filter((p) => (count === 0 ? p.gpus.length === 0 : p.gpus.length > 0 && has(p, type)));
+  // No partition was named or chosen, and not one would take it.
+  const [longest] = [...like].sort((a, b) => (b.maxSeconds ?? 0) - (a.maxSeconds ?? 0));
+  const limit = place ?? (resources.partition === undefined && !like.some(fits) ? longest : undefined);
+  if (limit === undefined || fits(limit)) return;
+  const longer = like.filter((p) => fits(p) && p.use !== "devel").map((p) => p.name);
+  throw new UsageError(
+    `time: ${resources.time} is more than the ${duration(limit.maxSeconds ?? 0)} that ${limit.name} of ${cluster.name} allows.`,
+    longer.length > 0
+      ? `Ask for less, or for the partition ${longer.join(" or ")}.`
+      : "Ask for less: a job that runs out of time goes on where it stopped when it is run again.",
+  );
+}
+
+function checkShards(spec: JobSpec, cluster: ClusterConfig, known: ClusterInfo | undefined): void {
+  const most = known?.maxArraySize;
+  if (most !== undefined && (spec.shards ?? 1) > most)
+    throw new UsageError(
+      `shards: an array of ${cluster.name} has at most ${most} tasks, and ${spec.shards} were asked for.`,
+    );
+}
+
+function memoryWarning(
+  card: RunnerCard,
+  resources: Resources,
+  site: SiteProfile | undefined,
+  warnings: string[],
+): void {
+  const { type } = gpuRequest(resources.gpus);
+  const has = type === undefined ? undefined : gigabytes(site, type);
+  if (has !== undefined && card.gpuMemory !== undefined && has < card.gpuMemory)
+    warnings.push(`The runner ${card.name} wants ${card.gpuMemory} GB of GPU memory, and ${type} has ${has}.`);
+}
+
+function gigabytes(site: SiteProfile | undefined, type: string): number | undefined {
+  return site?.gpus.find((g) => g.type === type)?.gigabytes;
+}
+
+function has(place: Place, type: string | undefined): boolean {
+  return type === undefined || place.gpus.includes(type) || place.gpus.includes("gpu");
+}
+
+function types(cluster: ClusterConfig): string[] {
+  return cluster.site?.gpus.map((g) => g.type) ?? [];
+}
+
+function source(cluster: ClusterConfig, known: ClusterInfo | undefined): string {
+  if (known !== undefined) return ` (asked on ${known.askedAt.slice(0, 10)})`;
+  return cluster.site === undefined ? "" : ` (by the site's pages of ${cluster.site.checked})`;
+}
