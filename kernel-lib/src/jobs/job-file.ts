@@ -64,9 +64,7 @@ export function parseJobFile(text: string, id: string): JobFileContent {
     attempt,
     token: submissionToken(id, attempt),
     createdAt: time(o.createdAt, "createdAt"),
-    ...(o.schedulerId === undefined
-      ? {}
-      : { schedulerId: word(o.schedulerId, "schedulerId", /^[0-9A-Za-z_.;-]{1,64}$/) }),
+    ...(o.schedulerId === undefined ? {} : { schedulerId: word(o.schedulerId, "schedulerId", /^\d{1,20}$/) }),
     ...(o.submittedAt === undefined ? {} : { submittedAt: time(o.submittedAt, "submittedAt") }),
     ...(dataset === undefined
       ? {}
@@ -89,9 +87,7 @@ function earlierAttempt(value: unknown): EarlierAttempt {
   if (state === undefined) throw new TypeError("its earlier attempts are broken");
   return {
     attempt: count(o.attempt, "attempt"),
-    ...(o.schedulerId === undefined
-      ? {}
-      : { schedulerId: word(o.schedulerId, "schedulerId", /^[0-9A-Za-z_.;-]{1,64}$/) }),
+    ...(o.schedulerId === undefined ? {} : { schedulerId: word(o.schedulerId, "schedulerId", /^\d{1,20}$/) }),
     state,
     done: count(o.done, "done"),
     automatic: o.automatic === true,
