@@ -113,7 +113,7 @@ export class Downloader {
             `${host} refuses everything that is asked of it.`,
             "It may want a login, or have blocked this address for asking too much: wait, and use the option delay.",
           );
-        const entry = await this.#attempt(url, wanted, known);
+        const entry = await this.#attempt(url, wanted, known, giveBack);
         this.#hosts.good(host);
         this.#closed.delete(host);
         return entry;
@@ -141,8 +141,8 @@ export class Downloader {
     }
   }
 
-  /** One try. Throws Passing for what may be better next time. */
-  async #attempt(url: string, wanted: Wanted, known: Entry | undefined): Promise<Entry> {
+  /** One try. `arrived` is called when the server has nothing more to do. Throws Passing for what may be better next time. */
+  async #attempt(url: string, wanted: Wanted, known: Entry | undefined, arrived: () => void): Promise<Entry> {
     const part = await this.cache.part(url);
     const ask: Record<string, string> = {
       "user-agent": userAgent(),
@@ -184,6 +184,7 @@ export class Downloader {
       await this.cache.notePart(url, strong);
       const from = response.status === 206 ? part.have : 0;
       const bytes = await this.#save(response, part.path, from, alive);
+      arrived();
       const entry: Entry = {
         url,
         bytes,

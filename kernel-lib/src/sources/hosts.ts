@@ -10,7 +10,7 @@ import { InterruptedError } from "../errors.js";
 const FIRST = 4;
 /** Requests at once that no host gets more of. */
 const MOST = 16;
-/** Good answers after which a level that was refused once is tried again, for each request of that level. */
+/** Good answers, for each request of a level, after which one that was refused is tried again; four times as many each time. */
 const PATIENCE = 25;
 
 interface Host {
@@ -20,6 +20,7 @@ interface Host {
   /** Highest level that was not refused; above it is tried seldom. */
   ceiling: number;
   good: number;
+  patience: number;
   /** Before this time nothing is asked; ms since 1970. */
   restsUntil: number;
   lastAsked: number;
@@ -46,6 +47,7 @@ export class Hosts {
         out: 0,
         ceiling: this.#delay > 0 ? 1 : MOST,
         good: 0,
+        patience: PATIENCE,
         restsUntil: 0,
         lastAsked: 0,
         refusals: 0,
@@ -102,7 +104,7 @@ export class Hosts {
     const host = this.#of(name);
     host.good += 1;
     host.refusals = 0;
-    const round = host.limit < host.ceiling ? host.limit : host.limit * PATIENCE;
+    const round = host.limit < host.ceiling ? host.limit : host.limit * host.patience;
     // Only a host that is kept busy shows that it could bear more.
     if (host.good < round || host.waiting.length === 0 || this.#delay > 0) return;
     host.good = 0;
@@ -120,6 +122,7 @@ export class Hosts {
     const now = Date.now();
     if (now >= host.restsUntil) {
       host.ceiling = Math.max(1, host.limit - 1);
+      host.patience *= 4;
       host.limit = Math.max(1, Math.floor(host.limit / 2));
       host.good = 0;
       host.refusals += 1;

@@ -1,4 +1,5 @@
 /** A list of images on the web as a stream of pages: fetched several at a time, given in order, from the cache on disk. */
+import { setMaxListeners } from "node:events";
 import { SourceError } from "../errors.js";
 import type { Json } from "../protocol.js";
 import { DownloadError, type Downloader } from "./download.js";
@@ -30,6 +31,8 @@ export async function* remotePages(
   // Whoever leaves the loop leaves the downloads that are under way, too.
   const left = new AbortController();
   const signal = options.signal === undefined ? left.signal : AbortSignal.any([options.signal, left.signal]);
+  // Each download under way listens, and those wait for more than ten.
+  setMaxListeners(0, signal);
   const waiting: Promise<PageOrFault | (() => Promise<PageOrFault>)>[] = [];
   const iterator = items[Symbol.asyncIterator]();
   let over = false;
