@@ -7,7 +7,7 @@ import { posix } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Transport } from "../cluster/transport.js";
 import { errorData } from "../errors.js";
-import type { AgentEvent, JobRecord } from "../protocol.js";
+import type { AgentEvent, JobRecord, Resources } from "../protocol.js";
 import type { Observation } from "../schedulers/index.js";
 import { turnOf } from "./after.js";
 import { isRateRefusal, type SubmissionBudget } from "./budget.js";
@@ -15,7 +15,7 @@ import { JOB_FILE, jobFileText } from "./job-file.js";
 import type { Lines } from "./lines.js";
 import { type LiveJob, LiveJobs } from "./live.js";
 import { endOf, type Outcome } from "./outcome.js";
-import { jobFiles, type ResolvedJob, resolveJob, scriptPlan } from "./plan.js";
+import { jobFiles, type ResolvedJob, resolveJob, scriptPlan, submittedJob } from "./plan.js";
 import { isActive, type JobRecords } from "./records.js";
 import { beginAttempt, decideRetry } from "./retry.js";
 import { type Submission, submissionToken, submitOnce, withdrawSubmission } from "./submit.js";
@@ -24,6 +24,8 @@ import { isOfTheLine, lineWords, Watching } from "./watching.js";
 /** Milliseconds before another try where the far side does not answer though the line stands; doubled up to a minute. */
 const PAUSE = 1000;
 const LONGEST_PAUSE = 60_000;
+/** Milliseconds between two looks at a config.yaml that can't be read. */
+const CONFIG_PAUSE = 10_000;
 
 /** What a driver works with. */
 export interface DriverHost {
@@ -97,7 +99,7 @@ export class Driver {
     live.changed(true);
     // What is being submitted is cancelled by the submission itself, as soon as it knows the id.
     if (record.schedulerId === undefined) return;
-    const job = await resolveJob(record.spec);
+    const job = await submittedJob(record.spec);
     try {
       const transport = await this.#host.lines.open(job.cluster, { interactive: false });
       await job.scheduler.cancel(transport, [record.schedulerId]);
@@ -125,31 +127,67 @@ export class Driver {
       const observation = await this.#watchUntilEnd(job, live);
       signal.throwIfAborted();
       const outcome = endOf(record, observation);
-      // Its dependency failed, and the job before it may be run again: then this one waits for it again.
-      const again = dependencyFailed(record, observation)
-        ? { again: true as const, note: "The job before it did not complete in that attempt." }
-        : live.isCancelling()
-          ? { again: false as const }
-          : decideRetry(record, outcome);
-      if (again.note !== undefined) live.note(again.note);
-      if (!again.again) return this.#finish(job, live, outcome);
-      beginAttempt(record, outcome.state, { automatic: true, ...again });
+      const again = await this.#again(job, live, outcome, observation);
+      if (again === undefined) return this.#finish(job, live, outcome);
+      beginAttempt(record, outcome.state, { automatic: true, resources: again });
       live.changed(true);
     }
   }
 
-  /** What a specification means here. Of a job that the scheduler has, a broken config.yaml is not the end. */
+  /** Whether it is run again by itself: with which changes of what it asks for, or undefined for no. Says so in a note. */
+  async #again(
+    job: ResolvedJob,
+    live: LiveJob,
+    outcome: Outcome,
+    observation: Observation,
+  ): Promise<Partial<Resources> | undefined> {
+    const { record } = live;
+    if (live.isCancelling()) return undefined;
+    if (dependencyFailed(record, observation)) {
+      // The job before it may be run again by itself: then this one waits for it again.
+      live.note(`Attempt ${record.attempt} was not started, because the job before it did not complete.`);
+      return {};
+    }
+    const retry = decideRetry(record, outcome);
+    if (!retry.again || retry.resources === undefined) {
+      if (retry.note !== undefined) live.note(retry.note);
+      return retry.again ? {} : undefined;
+    }
+    // How much a node has differs by partition and site; the scheduler knows.
+    const { resources } = retry;
+    const refusal = await this.#refusal(job, live, resources);
+    live.note(refusal === undefined ? retry.note : `More memory (${resources.memory}) would be refused: ${refusal}`);
+    return refusal === undefined ? resources : undefined;
+  }
+
+  /** What the scheduler would say to the job with other resources; undefined if it would take it. */
+  async #refusal(job: ResolvedJob, live: LiveJob, resources: Partial<Resources>): Promise<string | undefined> {
+    const { record } = live;
+    const spec = { ...record.spec, resources: { ...record.spec.resources, ...resources } };
+    const resolved = await resolveJob(spec);
+    const script = job.scheduler.script(scriptPlan(resolved, record.id, record.jobDir ?? "", record.attempt + 1, []));
+    const answer = await this.#overLine(job, live, async (transport) =>
+      // If it can't say, the submission itself will.
+      job.scheduler.test(transport, script).catch((error: unknown) => {
+        if (isOfTheLine(error)) throw error;
+        return {};
+      }),
+    );
+    return "refusal" in answer ? answer.refusal : undefined;
+  }
+
+  /** What a specification means here. Of a job that the scheduler may have, a broken config.yaml is not the end. */
   async #resolve(live: LiveJob): Promise<ResolvedJob> {
     const { record, signal } = live;
+    if (record.schedulerId === undefined && record.submitting !== true) return resolveJob(record.spec);
     for (;;) {
       try {
-        const job = await resolveJob(record.spec);
+        const job = await submittedJob(record.spec);
         live.goesOn();
         return job;
       } catch (error) {
-        if (record.schedulerId === undefined && record.submitting !== true) throw error;
         live.waits(`It can't be watched: ${errorData(error).what}`);
-        await sleep(30_000, undefined, { signal });
+        await sleep(CONFIG_PAUSE, undefined, { signal });
       }
     }
   }

@@ -73,6 +73,12 @@ export async function resolveJob(given: JobSpec): Promise<ResolvedJob> {
   return { spec, cluster, scheduler: scheduler(cluster.scheduler), warnings, ...(card === undefined ? {} : { card }) };
 }
 
+/** What is needed to go on with a job that the scheduler has: its cluster, whatever its runner or rules are by now. */
+export async function submittedJob(spec: JobSpec): Promise<ResolvedJob> {
+  const { cluster } = await clusterOf(spec);
+  return { spec, cluster, scheduler: scheduler(cluster.scheduler), warnings: [] };
+}
+
 /** As {@link resolveJob} for a job that is new: held against the rules of its cluster, and completed by them. */
 export async function checkedJob(given: JobSpec): Promise<ResolvedJob> {
   const job = await resolveJob(given);

@@ -220,7 +220,7 @@ class JobService implements OpenCore {
       live.changed(true);
       return structuredClone(live.record);
     }
-    const job = await resolveJob(spec);
+    const job = await (changes.resources === undefined ? resolveJob : checkedJob)(spec);
     const record = { ...structuredClone(old), spec: job.spec };
     beginAttempt(record, old.state, { automatic: false });
     return this.#begin(record);
