@@ -4,8 +4,9 @@ import { ConfigError } from "../errors.js";
 import type { LoginOptions, Transport } from "./transport.js";
 
 /** Opens the way to a cluster. Throws LoginError, HostKeyError, ConnectionError and InterruptedError. */
-export async function openTransport(cluster: ClusterConfig, _login: LoginOptions): Promise<Transport> {
+export async function openTransport(cluster: ClusterConfig, login: LoginOptions): Promise<Transport> {
   if (cluster.transport === "local") return (await import("./local.js")).openLocal();
+  if (cluster.transport === "ssh") return (await import("./ssh.js")).openSsh(cluster, login);
   throw new ConfigError(
     `The cluster ${cluster.name} is reached by ${cluster.transport}, which this version does not speak.`,
     "Use a cluster with `transport: local`.",

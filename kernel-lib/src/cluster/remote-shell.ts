@@ -27,6 +27,10 @@ export interface ShellHost {
   open(): Promise<ShellStreams>;
   /** Runs a command in a session of its own: for those that would wait behind a slow one. */
   alone(argv: readonly string[], options: ExecOptions): Promise<ExecResult>;
+  /** Milliseconds for the login shell to start; default 30,000: loaded login nodes and conda take long. */
+  startTime?: number;
+  /** Called when nothing runs and nothing waits. */
+  rested?(): void;
 }
 
 /** Options of {@link RemoteShell.run}, as in {@link ExecOptions}. */
@@ -34,7 +38,7 @@ export type SharedOptions = Pick<ExecOptions, "cwd" | "timeout" | "signal">;
 
 /** Bytes of both streams of one command; a list of ten thousand jobs has 2 MiB. */
 const FLOOD = 16 << 20;
-/** Milliseconds for the login shell to start: loaded login nodes and conda take long. */
+/** Milliseconds for the login shell to start, by default. */
 const START_TIME = 30_000;
 /** Milliseconds that commands wait behind another before they go into sessions of their own. */
 const PATIENCE = 1_000;
@@ -112,6 +116,14 @@ export class RemoteShell {
     });
   }
 
+  /** Gives the shell up if nothing runs in it, as if it had never been; true if there was one. The next command opens another. */
+  rest(): boolean {
+    if (this.#working || this.#session === undefined || this.#session.over !== undefined) return false;
+    this.#session.end(new ConnectionError("The shell was given up for something that waited."));
+    this.#session = undefined;
+    return true;
+  }
+
   /** Ends it: everything that runs or waits is rejected with `reason`. */
   close(reason: Error): void {
     if (this.#closed !== undefined) return;
@@ -142,6 +154,7 @@ export class RemoteShell {
     } finally {
       this.#working = false;
     }
+    this.#host.rested?.();
   }
 
   /** Those that wait behind a slow command go alone, and so do those that come while it runs. */
@@ -164,7 +177,7 @@ export class RemoteShell {
     const session = new ShellSession(await this.#host.open());
     this.#session = session;
     if (this.#closed !== undefined) session.end(this.#closed);
-    await session.start(this.#left);
+    await session.start(this.#left, this.#host.startTime ?? START_TIME);
     this.#left = [];
     return session;
   }
@@ -206,11 +219,11 @@ class ShellSession {
   }
 
   /** Waits until the login shell has become `sh`, whatever it prints before, and ends shells left behind. */
-  async start(left: readonly { pid: number; group: number }[]): Promise<void> {
+  async start(left: readonly { pid: number; group: number }[], time: number): Promise<void> {
     const mark = randomBytes(16).toString("hex");
     const script = left.map(({ pid, group }) => endShell(pid, group)).join("") + shellIdentity(mark);
     let said = "";
-    const known = await this.#exchange<RegExpExecArray>(script, START_TIME, {
+    const known = await this.#exchange<RegExpExecArray>(script, time, {
       take: (_from, chunk, done) => {
         // The end is enough to find the mark in and to quote from.
         said = (said + chunk.toString("latin1")).slice(-4096);
@@ -219,7 +232,7 @@ class ShellSession {
       },
       late: () =>
         new ConnectionError(
-          `The login shell on the far side did not start within ${START_TIME / 1000} s${lastWords(said)}.`,
+          `The login shell on the far side did not start within ${time / 1000} s${lastWords(said)}.`,
           "Log in with `ssh` and see what its start-up files wait for.",
         ),
     });

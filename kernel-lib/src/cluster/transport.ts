@@ -86,6 +86,8 @@ export interface Transport {
   readonly lost: Promise<Error>;
   /** True if a person had to answer something while it was opened: then it is not opened again without being wanted. */
   readonly asked: boolean;
+  /** What the far side said while the line was opened ("Success. Logging you in..."), if anything: hostile until escaped. */
+  readonly greeting?: string;
   close(): Promise<void>;
 }
 

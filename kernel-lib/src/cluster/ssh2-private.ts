@@ -1,0 +1,72 @@
+/**
+ * The only place that touches what ssh2 keeps to itself, in version 1.17.0, and what for. A test holds that it is there;
+ * where it is gone, opening a line says so.
+ */
+import type { Client, ClientChannel } from "ssh2";
+import { YaleError } from "../errors.js";
+
+type Handler = (protocol: unknown, ...rest: never[]) => void;
+
+interface Internals {
+  _protocol?: {
+    _handlers?: { USERAUTH_FAILURE?: Handler; USERAUTH_INFO_REQUEST?: Handler };
+    signal?(channel: number, name: string): void;
+  };
+  _resetKA?(): void;
+}
+
+/** What {@link watchLogin} tells of. */
+export interface LoginWatch {
+  /** A method was refused, or was one of several; `left` can go on. */
+  failure(left: readonly string[], partial: boolean): void;
+  /** A round of keyboard-interactive begins, also one that asks nothing. */
+  round(name: string, instructions: string, prompts: number): void;
+}
+
+/**
+ * Listens to the login of a client on which `connect` was called. For keys of an agent ssh2 keeps the server's answer to
+ * itself and calls its `authHandler` with the one before (its pull request 1215), so that a second factor behind such a
+ * key is never reached; and it answers rounds without prompts itself, with what they say. Throws YaleError.
+ */
+export function watchLogin(client: Client, watch: LoginWatch): void {
+  const handlers = (client as unknown as Internals)._protocol?._handlers;
+  const { USERAUTH_FAILURE: failure, USERAUTH_INFO_REQUEST: round } = handlers ?? {};
+  if (handlers === undefined || failure === undefined || round === undefined) throw changed();
+  handlers.USERAUTH_FAILURE = (protocol: unknown, left: readonly string[], partial: boolean) => {
+    watch.failure(left, partial);
+    (failure as (...all: unknown[]) => void)(protocol, left, partial);
+  };
+  handlers.USERAUTH_INFO_REQUEST = (protocol: unknown, name: string, instructions: string, prompts: unknown) => {
+    watch.round(name, instructions, Array.isArray(prompts) ? prompts.length : 0);
+    (round as (...all: unknown[]) => void)(protocol, name, instructions, prompts);
+  };
+}
+
+/**
+ * Sends a signal to what runs in a channel (RFC 4254, 6.9; OpenSSH's sshd since 7.9 gives it to the process group). The
+ * public call sends nothing once the channel's input has ended.
+ */
+export function signalChannel(client: Client, channel: ClientChannel, name: "KILL"): void {
+  const id = (channel as unknown as { outgoing?: { id?: number } }).outgoing?.id;
+  const protocol = (client as unknown as Internals)._protocol;
+  if (id === undefined || protocol?.signal === undefined) throw changed();
+  protocol.signal(id, name);
+}
+
+/**
+ * Starts the count of keepalives anew: something has come from the far side. ssh2 counts only answers to its own
+ * questions, which on a slow line stand in the queue behind megabytes of an upload.
+ */
+export function stillAlive(client: Client): void {
+  const internals = client as unknown as Internals;
+  if (internals._resetKA === undefined) throw changed();
+  internals._resetKA();
+}
+
+function changed(): YaleError {
+  return new YaleError(
+    "internal",
+    "The installed version of ssh2 lacks what Yale Jobs needs of version 1.17.0.",
+    "Install Yale Jobs anew, with the versions of its lockfile, or write `transport: openssh` in config.yaml.",
+  );
+}
