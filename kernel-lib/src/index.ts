@@ -44,7 +44,9 @@ export type { PageSource } from "./jobs/page-source.js";
 export type { Results } from "./jobs/results.js";
 export type { EarlierJob, GpuSpec, JobOptions, OcrOptions, PromptMode, RunOptions, SourceInput } from "./jobs/spec.js";
 export type {
+  ClusterInfo,
   Connection,
+  Estimate,
   Fault,
   JobFilter,
   JobRecord,

@@ -9,6 +9,8 @@
  */
 import { resolve } from "node:path";
 import {
+  clusterBundle,
+  clusterText,
   howToAnswer,
   INSPECT,
   type InspectRequest,
@@ -16,6 +18,7 @@ import {
   inspectHook,
   jobsBundle,
   jobsText,
+  shown,
 } from "./display/index.js";
 import { LoginError, UsageError } from "./errors.js";
 import { type BuilderHost, OcrBuilder, RunBuilder } from "./jobs/builder.js";
@@ -24,7 +27,7 @@ import { attendedCore } from "./jobs/login.js";
 import { showLogin } from "./jobs/login-card.js";
 import { PageSource, settleSources } from "./jobs/page-source.js";
 import type { OcrOptions, RunOptions, SourceInput } from "./jobs/spec.js";
-import type { Connection, Core, JobFilter, Json, Prompt } from "./protocol.js";
+import type { ClusterInfo, Connection, Core, JobFilter, Json, Prompt } from "./protocol.js";
 import type { RunnerCard } from "./runners.js";
 import type { Source } from "./sources/index.js";
 
@@ -121,6 +124,16 @@ export class Yale {
   /** The runners there are, with what each needs and takes. */
   async models(): Promise<readonly RunnerCard[]> {
     return (await import("./runners.js")).readCards();
+  }
+
+  /**
+   * What a cluster has and allows, asked now: partitions, GPUs free, limits, accounts, storage, submissions of the last
+   * hour. Without a name that of config.yaml's default. The last value of a cell shows it as tables. Throws UsageError,
+   * SchedulerError, LoginError and ConnectionError.
+   */
+  async cluster(name: string = ""): Promise<ClusterInfo> {
+    const core = await this.core();
+    return shown(await core.cluster(name, await this.configPath()), clusterText, clusterBundle);
   }
 
   /**

@@ -48,9 +48,10 @@ function jobOptions(command: Command): Command {
     .option("--no-retry", "never run it again by itself")
     .option("--config <path>", "config.yaml to use")
     .option("--dry-run", "show what would be sent, and send nothing")
+    .option("--estimate", "say what it would take and when it would start, and send nothing")
     .option("-w, --wait", "wait for the end; the exit code says how it ended")
     .option("--timeout <seconds>", "with --wait: give up waiting after so long; the job goes on")
-    .option("--json", "print the record, or with --dry-run the plan, as JSON")
+    .option("--json", "print the record, or with --dry-run the plan, or the estimate, as JSON")
     .option("-q, --quiet", "print the id only");
 }
 

@@ -226,6 +226,23 @@ export function program(): Command {
     .addHelpText("after", examples("yale connections"))
     .action(async (flags) => (await import("./login.js")).connections(flags));
 
+  const cluster = yale.command("cluster").description("what clusters there are, and what each has and allows");
+  cluster
+    .command("info")
+    .argument("[name]", "a cluster of config.yaml; default its default")
+    .description("partitions, GPUs free, limits, accounts, storage and submissions of a cluster, asked now")
+    .option("--config <path>", "config.yaml to use")
+    .addOption(new Option("--json", "print what the cluster said as JSON"))
+    .addHelpText("after", examples("yale cluster info bouchet", "yale cluster info --json | jq .partitions"))
+    .action(async (name, flags) => (await import("./cluster.js")).info(name, flags));
+  cluster
+    .command("ls")
+    .description("list the clusters of config.yaml with the state of the line to each; opens none")
+    .option("--config <path>", "config.yaml to use")
+    .addOption(new Option("--json", "print them as JSON"))
+    .addHelpText("after", examples("yale cluster ls"))
+    .action(async (flags) => (await import("./cluster.js")).ls(flags));
+
   const agent = yale.command("agent").description("the background process that everything goes through");
   for (const [verb, what] of [
     ["status", "say whether it runs"],

@@ -38,6 +38,12 @@ export async function sync(cluster: string | undefined, flags: Flags): Promise<v
 
 async function send(builder: OcrBuilder | RunBuilder, flags: Flags): Promise<void> {
   countFlag("--timeout", flags.timeout);
+  if (flags.estimate === true) {
+    checkEstimate(flags);
+    const estimate = await builder.estimate();
+    if (flags.json === true) return printJson(estimate);
+    return print((await import("../display/index.js")).estimateText(estimate));
+  }
   if (flags.dryRun === true) return showPlan(await builder.plan(), flags);
   await sent(await builder.submit(), flags);
 }
@@ -68,4 +74,14 @@ function showPlan(plan: Plan, flags: Flags): void {
   for (const file of plan.files) print(`  ${file.path}  (${file.from})`);
   print(`\nSubmitted by: ${plan.submit.join(" ")}`);
   for (const warning of plan.warnings) remark(`Note: ${warning}`);
+}
+
+/** An estimate sends nothing: what would be done with the job afterwards has no place beside it. */
+function checkEstimate(flags: Flags): void {
+  for (const [flag, name] of [
+    ["dryRun", "--dry-run"],
+    ["wait", "--wait"],
+    ["quiet", "--quiet"],
+  ] as const)
+    if (flags[flag] === true) throw new UsageError(`--estimate and ${name} can't stand together.`, "Use one of them.");
 }

@@ -3,6 +3,8 @@
  * bundle into the cell's output. Everything from outside is escaped, in html.ts, and freed of control characters.
  */
 export type { Bundle } from "./bundle.js";
+export { clusterBundle, clustersText, clusterText, type ListedCluster } from "./cluster.js";
+export { estimateBundle, estimateText } from "./estimate.js";
 export { dataUrl, escapeHtml } from "./html.js";
 export { jobBundle, jobsBundle, jobsText, jobText } from "./job.js";
 export { INSPECT, type InspectRequest, inKernel, inspectHook, type LiveDisplay, showInKernel } from "./kernel.js";
@@ -27,6 +29,7 @@ export {
   promptTitle,
   timeLeft,
 } from "./prompt.js";
+export { shown } from "./shown.js";
 export {
   bytes,
   cells,

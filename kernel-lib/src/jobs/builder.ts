@@ -5,7 +5,8 @@
  * const job = await yale.ocr("scans.pdf").gpus("a100:1").time("02:00:00").submit();
  * ```
  */
-import type { Core, JobSpec, Json, Plan } from "../protocol.js";
+import { estimateBundle, estimateText, shown } from "../display/index.js";
+import type { Core, Estimate, JobSpec, Json, Plan } from "../protocol.js";
 import { newJobId } from "../protocol.js";
 import { Job } from "./job.js";
 import {
@@ -142,6 +143,14 @@ abstract class JobBuilder<O extends JobOptions> {
   /** Everything that would be sent, and nothing sent. */
   async plan(): Promise<Plan> {
     return (await this.host.core()).plan(await this.settled());
+  }
+
+  /**
+   * What it will take: pages, time, GPU hours, when it would start, what it would cost on Hugging Face Jobs, and advice.
+   * Nothing is sent to the queue. The last value of a cell shows it as a table.
+   */
+  async estimate(): Promise<Estimate> {
+    return shown(await (await this.host.core()).estimate(await this.settled()), estimateText, estimateBundle);
   }
 
   /** Sends the job and returns its handle; the pages are prepared and uploaded meanwhile. */
