@@ -1,9 +1,10 @@
 import { execFileSync, spawnSync } from "node:child_process";
+import { createHash } from "node:crypto";
 import { readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { readManifest, readPage, readRows, writeDataset } from "../../kernel-lib/src/dataset/index.js";
-import type { Page, PageOrFault } from "../../kernel-lib/src/sources/index.js";
+import { isFault, type Page, type PageOrFault } from "../../kernel-lib/src/sources/index.js";
 import { jpeg } from "../support/material.js";
 import { python, ROOT, Sandbox } from "../support/sandbox.js";
 
@@ -128,6 +129,76 @@ print(json.dumps([len(out), out[24], d2["w"][:3]]))`;
     const { bytes, peak } = JSON.parse(ran.stdout);
     expect(bytes).toBeGreaterThan(400e6);
     expect(peak).toBeLessThan(330 * 2 ** 20);
+  });
+});
+
+describe("a dataset whose writing was interrupted", () => {
+  const options = { shardBytes: 60_000, batchBytes: 10_000 };
+  /** Pages of which those that are there already come without their image; `made` counts the others. */
+  async function* source(count: number, have: (key: string) => boolean, made: string[]): AsyncGenerator<PageOrFault> {
+    for await (const page of pages(count)) {
+      if (isFault(page)) continue;
+      if (have(page.key)) yield { ...page, image: new Uint8Array(0) };
+      else {
+        made.push(page.key);
+        yield page;
+      }
+    }
+  }
+
+  it("goes on behind its last whole batch, and is equal to one that was not", async () => {
+    const whole = await writeDataset(pages(40), { folder: join(box.home, "whole"), ...options });
+    for (const after of [1, 7, 19, 39]) {
+      const folder = join(box.home, `cut-${after}`);
+      const stop = new AbortController();
+      const first: string[] = [];
+      let seen = 0;
+      const onItem = () => {
+        seen += 1;
+        if (seen > after) stop.abort();
+      };
+      await expect(
+        writeDataset((have) => source(40, have, first), { folder, ...options, signal: stop.signal, onItem }),
+      ).rejects.toThrow(/interrupted/);
+      const second: string[] = [];
+      const info = await writeDataset((have) => source(40, have, second), { folder, ...options });
+      expect(info.hash).toBe(whole.hash);
+      // What the reader had in hand when it was stopped is made once more, no other page.
+      expect(second.length).toBeLessThanOrEqual(40 - after);
+      expect(new Set([...first, ...second]).size).toBe(40);
+      const keys: unknown[] = [];
+      for await (const row of readRows(folder))
+        keys.push([
+          row.key,
+          createHash("sha1")
+            .update((row.image as { bytes: Uint8Array }).bytes)
+            .digest("hex"),
+        ]);
+      const wanted: unknown[] = [];
+      for await (const row of readRows(whole.folder))
+        wanted.push([
+          row.key,
+          createHash("sha1")
+            .update((row.image as { bytes: Uint8Array }).bytes)
+            .digest("hex"),
+        ]);
+      expect(keys).toEqual(wanted);
+    }
+  });
+
+  it("begins anew if other pages come, or if what it left is not whole", async () => {
+    const folder = join(box.home, "other");
+    const stop = new AbortController();
+    let seen = 0;
+    const onItem = () => {
+      seen += 1;
+      if (seen > 20) stop.abort();
+    };
+    await expect(
+      writeDataset((have) => source(40, have, []), { folder, ...options, signal: stop.signal, onItem }),
+    ).rejects.toThrow();
+    const fewer = await writeDataset((have) => source(5, have, []), { folder, ...options });
+    expect(fewer.hash).toBe((await writeDataset(pages(5), { folder: join(box.home, "five") })).hash);
   });
 });
 

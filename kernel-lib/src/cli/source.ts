@@ -53,15 +53,18 @@ export async function convert(location: string, folder: string, flags: Flags): P
   let passedThrough = 0;
   let pages = 0;
   const line = flags.json === true ? undefined : new ProgressLine(() => `${pages} pages`);
-  const info = await writeDataset(combineSources([source], countFlag("--max-samples", flags.maxSamples)).pages(), {
-    folder: resolve(folder),
-    onItem: (item) => {
-      if (isFault(item)) return;
-      pages += 1;
-      if (item.metadata.passThrough === true) passedThrough += 1;
-      if (pages % 10 === 0) line?.show({ state: "preparing" } as never);
+  const info = await writeDataset(
+    (have) => combineSources([source], countFlag("--max-samples", flags.maxSamples)).pages({ have }),
+    {
+      folder: resolve(folder),
+      onItem: (item) => {
+        if (isFault(item)) return;
+        pages += 1;
+        if (item.metadata.passThrough === true) passedThrough += 1;
+        if (pages % 10 === 0) line?.show({ state: "preparing" } as never);
+      },
     },
-  });
+  );
   line?.end();
   const seconds = Math.round(performance.now() - from) / 1000;
   const done = { pages: info.pages, faults: info.faultCount, bytes: info.bytes, seconds, passedThrough };

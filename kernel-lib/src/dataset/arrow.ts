@@ -116,6 +116,8 @@ export class ArrowFile {
   readonly #writer: RecordBatchStreamWriter;
   readonly #chunks: Uint8Array[];
   readonly #onBytes: ((chunk: Uint8Array) => void) | undefined;
+  /** Where the next byte goes; undefined: where the last one ended. */
+  #position: number | undefined;
 
   private constructor(
     path: string,
@@ -151,6 +153,30 @@ export class ArrowFile {
     return new ArrowFile(path, features, await open(`${path}.part`, "w"), await arrow(), onBytes);
   }
 
+  /** Goes on with `<path>.part` after its first `bytes`, which end with a whole batch; what follows them is cut off. */
+  static async resume(
+    path: string,
+    features: Features,
+    bytes: number,
+    onBytes?: (chunk: Uint8Array) => void,
+  ): Promise<ArrowFile> {
+    const handle = await open(`${path}.part`, "r+");
+    await handle.truncate(bytes);
+    const file = new ArrowFile(path, features, handle, await arrow(), onBytes);
+    // The schema stands at the beginning already.
+    file.#chunks.length = 0;
+    for (let at = 0; at < bytes; ) {
+      const buffer = new Uint8Array(Math.min(1 << 20, bytes - at));
+      const { bytesRead } = await handle.read(buffer, 0, buffer.length, at);
+      if (bytesRead === 0) throw new Error(`${path}.part is shorter than ${bytes} bytes.`);
+      onBytes?.(buffer.subarray(0, bytesRead));
+      at += bytesRead;
+    }
+    file.bytes = bytes;
+    file.#position = bytes;
+    return file;
+  }
+
   /** Writes rows as one record batch. */
   async write(rows: readonly Row[]): Promise<void> {
     if (rows.length === 0) return;
@@ -174,8 +200,9 @@ export class ArrowFile {
     let left = chunks;
     while (left.length > 0) {
       // writev may write less than it was given.
-      let { bytesWritten } = await this.#file.writev(left.slice(0, 1000));
+      let { bytesWritten } = await this.#file.writev(left.slice(0, 1000), this.#position);
       this.bytes += bytesWritten;
+      if (this.#position !== undefined) this.#position += bytesWritten;
       const rest: Uint8Array[] = [];
       for (const chunk of left) {
         if (bytesWritten >= chunk.length) bytesWritten -= chunk.length;

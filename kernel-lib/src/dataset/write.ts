@@ -7,6 +7,7 @@ import type { Fault } from "../protocol.js";
 import { isFault, type Page, type PageOrFault } from "../sources/index.js";
 import { ArrowFile, writeDatasetFiles } from "./arrow.js";
 import type { Features, Row } from "./features.js";
+import { forget, note, type Remains, readRemains, shardName, type WrittenRow } from "./journal.js";
 import { type DatasetInfo, MANIFEST } from "./manifest.js";
 
 /** Columns of a page dataset. */
@@ -23,7 +24,7 @@ export const PAGE_FEATURES: Features = {
 
 /** Options of {@link writeDataset}. */
 export interface WriteOptions {
-  /** Made if missing; what an interrupted write left in it is removed first. */
+  /** Made if missing. What an interrupted write left in it is gone on with, if the same pages come again. */
   folder: string;
   /** A shard is closed when it has grown to so many bytes. Default 500 MB, as datasets does. */
   shardBytes?: number;
@@ -41,42 +42,89 @@ const KEPT_FAULTS = 1000;
 
 /**
  * Writes a dataset and returns what is in it. Pages whose key was there already get a number added, so that keys are
- * unique. Throws QuotaError if the disk is full, InterruptedError if `signal` aborts; what is complete stays.
+ * unique. `items` is a list, or what makes one and is told which keys an interrupted write has left whole: it may give
+ * those pages without their images. Throws QuotaError if the disk is full, InterruptedError if `signal` aborts; what is
+ * complete stays.
  */
-export async function writeDataset(items: AsyncIterable<PageOrFault>, options: WriteOptions): Promise<DatasetInfo> {
+export async function writeDataset(
+  items: AsyncIterable<PageOrFault> | ((have: (key: string) => boolean) => AsyncIterable<PageOrFault>),
+  options: WriteOptions,
+): Promise<DatasetInfo> {
+  await mkdir(options.folder, { recursive: true });
+  const remains = typeof items === "function" ? await readRemains(options.folder) : undefined;
+  const keys = new Set(remains?.rows.map(([key]) => key));
+  const stream = typeof items === "function" ? items((key) => keys.has(key)) : items;
+  try {
+    return await write(stream, options, remains);
+  } catch (error) {
+    if (!(error instanceof OtherPages) || typeof items !== "function") throw error;
+    // The source has changed since: what was written is of no use.
+    return write(
+      items(() => false),
+      options,
+      undefined,
+    );
+  }
+}
+
+/** The pages that come are not those that an interrupted write began with. */
+class OtherPages extends Error {}
+
+async function write(
+  items: AsyncIterable<PageOrFault>,
+  options: WriteOptions,
+  remains: Remains | undefined,
+): Promise<DatasetInfo> {
   const { folder } = options;
   const shardBytes = options.shardBytes ?? 500e6;
   const batchBytes = options.batchBytes ?? 8 << 20;
-  await mkdir(folder, { recursive: true });
+  const keep = new Set(remains?.shards.map((s) => s.file));
+  if (remains?.open !== undefined) keep.add(`${shardName(remains.open.shard)}.part`);
   for (const old of await readdir(folder))
-    if (/\.(arrow|part)$/.test(old)) await rm(join(folder, old), { force: true });
+    if (/\.(arrow|part)$/.test(old) && !keep.has(old)) await rm(join(folder, old), { force: true });
+  if (remains === undefined) await forget(folder);
 
   const content = createHash("sha256");
   const keys = new Set<string>();
-  const shards: { file: string; bytes: number; sha256: string }[] = [];
+  const shards = [...(remains?.shards ?? [])];
+  for (const shard of shards) options.onShard?.(shard);
   const faults: Fault[] = [];
   let faultCount = 0;
   let pages = 0;
   let file: ArrowFile | undefined;
   let hash = createHash("sha256");
   let batch: Row[] = [];
+  let written: WrittenRow[] = [];
   let size = 0;
 
   const flush = async () => {
     if (batch.length === 0) return;
-    if (file === undefined) {
-      hash = createHash("sha256");
-      file = await ArrowFile.create(join(folder, `part-${shards.length}.arrow`), PAGE_FEATURES, (c) => hash.update(c));
-    }
+    file ??= await openShard();
     await file.write(batch);
+    const full = file.bytes >= shardBytes;
+    if (!full) await note(folder, { shard: shards.length, end: file.bytes, rows: written });
+    else await closeShard();
     batch = [];
+    written = [];
     size = 0;
-    if (file.bytes >= shardBytes) await closeShard();
+  };
+  const openShard = async () => {
+    hash = createHash("sha256");
+    const onBytes = (chunk: Uint8Array) => hash.update(chunk);
+    const path = join(folder, shardName(shards.length));
+    const open = remains?.open?.shard === shards.length ? remains.open : undefined;
+    return open === undefined
+      ? ArrowFile.create(path, PAGE_FEATURES, onBytes)
+      : ArrowFile.resume(path, PAGE_FEATURES, open.bytes, onBytes);
   };
   const closeShard = async () => {
+    // A shard that was left open by an earlier run, and gets no more pages, is closed all the same.
+    if (file === undefined && remains?.open?.shard === shards.length) file = await openShard();
     if (file === undefined) return;
     await file.close();
-    const shard = { file: `part-${shards.length}.arrow`, bytes: file.bytes, sha256: hash.digest("hex") };
+    const shard = { file: shardName(shards.length), bytes: file.bytes, sha256: hash.digest("hex") };
+    await note(folder, { shard: shards.length, end: shard.bytes, closed: shard.sha256, rows: written });
+    written = [];
     file = undefined;
     shards.push(shard);
     options.onShard?.(shard);
@@ -92,15 +140,28 @@ export async function writeDataset(items: AsyncIterable<PageOrFault>, options: W
         continue;
       }
       const row = rowOf(item, uniqueKey(item.key, keys));
+      const known = remains?.rows[pages];
+      if (known !== undefined && known[0] !== row.key) throw new OtherPages();
       pages += 1;
       // The image by its own hash: the same pages have the same name whatever the size of batches and shards.
-      content.update(createHash("sha256").update(item.image).digest());
-      content.update(JSON.stringify([row.key, row.source, row.page, row.label, row.width, row.height, row.metadata]));
+      const image = known?.[1] ?? createHash("sha256").update(item.image).digest("hex");
+      const rest =
+        known?.[2] ?? JSON.stringify([row.key, row.source, row.page, row.label, row.width, row.height, row.metadata]);
+      content.update(Buffer.from(image, "hex"));
+      content.update(rest);
+      if (known !== undefined) continue;
+      // A source that leaves an image out must not do so for a page that is not there.
+      if (item.image.length === 0) throw new OtherPages();
       batch.push(row);
+      written.push([String(row.key), image, rest]);
       size += item.image.length;
       if (size >= batchBytes || batch.length >= 1000) await flush();
     }
-    if (options.signal?.aborted) throw new InterruptedError("The preparation of pages was interrupted.");
+    if (options.signal?.aborted) {
+      await flush();
+      throw new InterruptedError("The preparation of pages was interrupted.", "It goes on where it was.");
+    }
+    if (pages < (remains?.rows.length ?? 0)) throw new OtherPages();
     await flush();
     await closeShard();
     for (const [i, shard] of shards.entries()) {
@@ -108,6 +169,7 @@ export async function writeDataset(items: AsyncIterable<PageOrFault>, options: W
       await rename(join(folder, shard.file), join(folder, name));
       shard.file = name;
     }
+    await forget(folder);
     if (shards.length === 0) {
       // load_from_disk wants at least one file.
       const empty = await ArrowFile.create(join(folder, "data-00000-of-00001.arrow"), PAGE_FEATURES);

@@ -8,7 +8,14 @@ import { contactSheetBundle, contactSheetText, INSPECT, type InspectRequest, ins
 import { UsageError } from "../errors.js";
 import { cacheDir } from "../paths.js";
 import type { Json, SourceKind, SourceSpec } from "../protocol.js";
-import { type Inspection, isFault, type Page, type PageOrFault, type Source } from "../sources/index.js";
+import {
+  type Inspection,
+  isFault,
+  type Page,
+  type PageOrFault,
+  type PagesOptions,
+  type Source,
+} from "../sources/index.js";
 import { absolute, type SourceInput } from "./spec.js";
 
 /** Pages on a contact sheet. */
@@ -60,14 +67,14 @@ export class PageSource implements Source {
   }
 
   /** The pages in order; faults are told apart with `isFault`. */
-  async *pages(options: { signal?: AbortSignal } = {}): AsyncGenerator<PageOrFault> {
+  async *pages(options: PagesOptions = {}): AsyncGenerator<PageOrFault> {
     yield* (await this.#open()).pages(options);
   }
 
-  /** Writes the pages as an HF dataset folder, which Python's `load_from_disk` reads. */
+  /** Writes the pages as an HF dataset folder, which Python's `load_from_disk` reads. Called again after an interruption, it goes on. */
   async toDataset(folder: string, options: { signal?: AbortSignal } = {}): Promise<DatasetInfo> {
     const { writeDataset } = await import("../dataset/index.js");
-    return writeDataset(this.pages(options), { folder: resolve(folder), ...options });
+    return writeDataset((have) => this.pages({ ...options, have }), { folder: resolve(folder), ...options });
   }
 
   /** The first pages as small pictures: `await source.contactSheet()` at the end of a cell. */

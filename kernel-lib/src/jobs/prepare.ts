@@ -46,15 +46,18 @@ export async function prepare(spec: JobSpec, options: PrepareOptions = {}): Prom
   const work = join(folder, `.preparing-${fingerprint}`);
   let prepared = 0;
   const faults: Fault[] = [];
-  const info = await writeDataset(all.pages(options.signal === undefined ? {} : { signal: options.signal }), {
-    folder: work,
-    ...(options.signal === undefined ? {} : { signal: options.signal }),
-    onItem: (item) => {
-      if (isFault(item)) faults.push(item.fault);
-      else prepared += 1;
-      options.onProgress?.(prepared, total, faults);
+  const info = await writeDataset(
+    (have) => all.pages({ have, ...(options.signal === undefined ? {} : { signal: options.signal }) }),
+    {
+      folder: work,
+      ...(options.signal === undefined ? {} : { signal: options.signal }),
+      onItem: (item) => {
+        if (isFault(item)) faults.push(item.fault);
+        else prepared += 1;
+        options.onProgress?.(prepared, total, faults);
+      },
     },
-  });
+  );
   if (info.pages === 0) {
     const first = info.faults[0];
     throw new SourceError(

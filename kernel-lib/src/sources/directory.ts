@@ -8,7 +8,7 @@ import { SourceError, UsageError } from "../errors.js";
 import { checkImage, PIL_FORMATS, sniff } from "../images.js";
 import type { Json } from "../protocol.js";
 import { type SourceFile, sourceFiles } from "./files.js";
-import type { Inspection, PageOrFault, Source, SourceType } from "./index.js";
+import type { Inspection, PageOrFault, PagesOptions, Source, SourceType } from "./index.js";
 
 const PATTERN = "*.{jpg,jpeg,jpe,png,tif,tiff,webp,gif,bmp,jp2,j2k,jpx,avif,heic,heif}";
 
@@ -66,14 +66,15 @@ class DirectorySource implements Source {
     return found;
   }
 
-  async *pages(options: { signal?: AbortSignal } = {}): AsyncGenerator<PageOrFault> {
+  async *pages(options: PagesOptions = {}): AsyncGenerator<PageOrFault> {
     // Two ahead: checking one image while the next is read keeps both cores at work.
     const ahead: Promise<PageOrFault[]>[] = [];
     let next = 0;
     while (next < this.#files.length || ahead.length > 0) {
       while (ahead.length < 3 && next < this.#files.length) {
         const file = this.#files[next++];
-        if (file !== undefined) ahead.push(readImageFile(file));
+        if (file === undefined) continue;
+        ahead.push(options.have?.(file.name) === true ? Promise.resolve([spared(file)]) : readImageFile(file));
       }
       for (const item of (await ahead.shift()) ?? []) {
         if (options.signal?.aborted) return;
@@ -81,6 +82,12 @@ class DirectorySource implements Source {
       }
     }
   }
+}
+
+/** A page that the caller has; files with several pages have other keys and are read. */
+function spared({ name }: SourceFile): PageOrFault {
+  const nothing = { image: new Uint8Array(0), mime: "image/jpeg", width: 0, height: 0 };
+  return { key: name, ...nothing, source: name, page: 1, metadata: {} };
 }
 
 async function readImageFile(file: SourceFile): Promise<PageOrFault[]> {

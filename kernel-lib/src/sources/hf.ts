@@ -7,7 +7,7 @@ import { SourceError, UsageError } from "../errors.js";
 import type { Fault, Json, SourceSpec } from "../protocol.js";
 import { DownloadError, Downloader } from "./download.js";
 import { HubDataset, hubAccess, type SplitFiles } from "./hf-hub.js";
-import type { Inspection, PageOrFault, Source, SourceType } from "./index.js";
+import type { Inspection, PageOrFault, PagesOptions, Source, SourceType } from "./index.js";
 import { type RemoteImage, remotePages } from "./remote.js";
 import { type DatasetRow, rowPages } from "./rows.js";
 
@@ -121,7 +121,7 @@ class HubSource implements Source {
     return { kind: this.kind, version: `${subset}/${split}`, count, pages, skipped };
   }
 
-  async *pages(options: { signal?: AbortSignal } = {}): AsyncGenerator<PageOrFault> {
+  async *pages(options: PagesOptions = {}): AsyncGenerator<PageOrFault> {
     if (this.#files.format === "images") {
       yield* remotePages(this.#images(), this.#downloader, { ...options, strict: this.#options.strict });
       return;

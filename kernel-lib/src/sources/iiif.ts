@@ -15,7 +15,7 @@ import {
   readPresentation,
   readService,
 } from "./iiif-read.js";
-import type { Inspection, PageOrFault, Source, SourceType } from "./index.js";
+import type { Inspection, PageOrFault, PagesOptions, Source, SourceType } from "./index.js";
 import { type RemoteImage, remotePages } from "./remote.js";
 
 /** Collections inside collections, at most. */
@@ -249,7 +249,7 @@ class IiifSource implements Source {
     return found;
   }
 
-  async *pages(options: { signal?: AbortSignal } = {}): AsyncGenerator<PageOrFault> {
+  async *pages(options: PagesOptions = {}): AsyncGenerator<PageOrFault> {
     yield* remotePages(this.#images(options.signal), this.#downloader, { ...options, strict: this.#options.strict });
   }
 

@@ -42,7 +42,14 @@ export interface Source {
   count?(): Promise<number | undefined>;
   /** The first pages without their images, for `yale source inspect`. */
   inspect?(options?: { signal?: AbortSignal }): Promise<Inspection>;
-  pages(options?: { signal?: AbortSignal }): AsyncIterable<PageOrFault>;
+  pages(options?: PagesOptions): AsyncIterable<PageOrFault>;
+}
+
+/** Options of {@link Source.pages}. */
+export interface PagesOptions {
+  signal?: AbortSignal;
+  /** Keys of pages that the caller has already: a source that can spares itself the work and leaves their `image` empty. */
+  have?: (key: string) => boolean;
 }
 
 /** What `yale source inspect --json` prints: nothing is downloaded in full. */

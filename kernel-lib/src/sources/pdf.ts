@@ -6,7 +6,7 @@ import { open, readFile } from "node:fs/promises";
 import { SourceError, UsageError } from "../errors.js";
 import type { Json, SourceSpec } from "../protocol.js";
 import { type SourceFile, sourceFiles } from "./files.js";
-import type { Inspection, PageOrFault, Source, SourceType } from "./index.js";
+import type { Inspection, PageOrFault, PagesOptions, Source, SourceType } from "./index.js";
 import { type PdfInfo, PdfPool } from "./pdf-pool.js";
 
 const OPTIONS = {
@@ -159,19 +159,19 @@ class PdfSource implements Source {
     }
   }
 
-  async *pages(options: { signal?: AbortSignal } = {}): AsyncGenerator<PageOrFault> {
+  async *pages(options: PagesOptions = {}): AsyncGenerator<PageOrFault> {
     const pool = new PdfPool();
     try {
       for (const file of this.#files) {
         if (options.signal?.aborted) return;
-        yield* this.#file(pool, file, options.signal);
+        yield* this.#file(pool, file, options);
       }
     } finally {
       await pool.close();
     }
   }
 
-  async *#file(pool: PdfPool, file: SourceFile, signal: AbortSignal | undefined): AsyncGenerator<PageOrFault> {
+  async *#file(pool: PdfPool, file: SourceFile, { signal, have }: PagesOptions): AsyncGenerator<PageOrFault> {
     const whole = (reason: string, fix: string) => ({ fault: { key: file.name, source: file.name, reason, fix } });
     let info: PdfInfo;
     try {
@@ -189,16 +189,20 @@ class PdfSource implements Source {
     let next = 0;
     // A few pages ahead, so that every worker has work while the consumer takes the first.
     const ahead: { page: number; result: ReturnType<PdfPool["page"]> }[] = [];
+    const spared = { image: new Uint8Array(0), mime: "image/png", width: 0, height: 0, metadata: {} };
     while (next < wanted.length || ahead.length > 0) {
       if (signal?.aborted) return;
       while (ahead.length < pool.size + 1 && next < wanted.length) {
         const page = wanted[next++] ?? 0;
-        const result = pool.page(file.path, {
-          page,
-          dpi,
-          passthrough,
-          ...(password === undefined ? {} : { password }),
-        });
+        const result =
+          have?.(keyOf(file, page)) === true
+            ? Promise.resolve(spared)
+            : pool.page(file.path, {
+                page,
+                dpi,
+                passthrough,
+                ...(password === undefined ? {} : { password }),
+              });
         result.catch(() => undefined);
         ahead.push({ page, result });
       }

@@ -3,7 +3,7 @@ import { setMaxListeners } from "node:events";
 import { SourceError } from "../errors.js";
 import type { Json } from "../protocol.js";
 import { DownloadError, type Downloader } from "./download.js";
-import type { LanguageMap, PageOrFault } from "./index.js";
+import type { LanguageMap, PageOrFault, PagesOptions } from "./index.js";
 
 /** Downloads that are begun before their turn. Bytes wait on disk, so this costs no memory. */
 const AHEAD = 48;
@@ -26,7 +26,7 @@ export interface RemoteImage {
 export async function* remotePages(
   items: AsyncIterable<RemoteImage | { fault: Extract<PageOrFault, { fault: unknown }>["fault"] }>,
   downloader: Downloader,
-  options: { signal?: AbortSignal; strict?: boolean } = {},
+  options: PagesOptions & { strict?: boolean } = {},
 ): AsyncGenerator<PageOrFault> {
   // Whoever leaves the loop leaves the downloads that are under way, too.
   const left = new AbortController();
@@ -41,7 +41,14 @@ export async function* remotePages(
       while (!over && waiting.length < AHEAD && !signal.aborted) {
         const next = await iterator.next();
         if (next.done === true) over = true;
-        else waiting.push("fault" in next.value ? Promise.resolve(next.value) : begin(next.value, downloader, signal));
+        else
+          waiting.push(
+            "fault" in next.value
+              ? Promise.resolve(next.value)
+              : options.have?.(next.value.key) === true
+                ? Promise.resolve(spared(next.value))
+                : begin(next.value, downloader, signal),
+          );
       }
       const first = waiting.shift();
       if (first === undefined || signal.aborted) return;
@@ -61,6 +68,12 @@ export async function* remotePages(
     await iterator.return?.();
     await downloader.cache.prune();
   }
+}
+
+/** A page that the caller has. */
+function spared({ key, source, page, label, metadata }: RemoteImage): PageOrFault {
+  const nothing = { image: new Uint8Array(0), mime: "image/jpeg", width: 0, height: 0 };
+  return { key, ...nothing, source, page, ...(label === undefined ? {} : { label }), metadata };
 }
 
 /** Fetches now, and reads the bytes when their turn comes. */

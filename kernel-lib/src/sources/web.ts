@@ -5,7 +5,7 @@ import { SourceError, UsageError } from "../errors.js";
 import { sniff } from "../images.js";
 import type { Fault, Json, SourceSpec } from "../protocol.js";
 import { Downloader, httpUrl } from "./download.js";
-import type { Inspection, PageOrFault, Source, SourceType } from "./index.js";
+import type { Inspection, PageOrFault, PagesOptions, Source, SourceType } from "./index.js";
 import { type RemoteImage, remotePages } from "./remote.js";
 import { readTable, TABLE_FILES } from "./table.js";
 
@@ -164,7 +164,7 @@ class WebSource implements Source {
     return found;
   }
 
-  async *pages(options: { signal?: AbortSignal } = {}): AsyncGenerator<PageOrFault> {
+  async *pages(options: PagesOptions = {}): AsyncGenerator<PageOrFault> {
     yield* remotePages(this.#images(), this.#downloader, { ...options, strict: this.#strict });
   }
 
