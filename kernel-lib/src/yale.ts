@@ -20,7 +20,7 @@ import {
   jobsText,
   shown,
 } from "./display/index.js";
-import { LoginError, UsageError } from "./errors.js";
+import { isYaleError, LoginError, UsageError } from "./errors.js";
 import { type BuilderHost, OcrBuilder, RunBuilder } from "./jobs/builder.js";
 import { Job } from "./jobs/job.js";
 import { attendedCore } from "./jobs/login.js";
@@ -51,6 +51,16 @@ export class JobList extends Array<Job> {
   }
 }
 
+/** Jobs of a sheet that are put together and not sent, in the order of its rows. */
+export class JobSheet extends Array<OcrBuilder | RunBuilder> {
+  /** Sends them one after another; a site's limit of submissions makes the later ones wait their turn by themselves. */
+  async submit(): Promise<JobList> {
+    const jobs: Job[] = [];
+    for (const builder of this) jobs.push(await builder.submit());
+    return JobList.from(jobs) as JobList;
+  }
+}
+
 /** Everything a notebook or script needs. One ready-made instance is exported as `yale`. */
 export class Yale {
   readonly #options: YaleOptions;
@@ -77,6 +87,27 @@ export class Yale {
   /** A job that runs a script: the path of a .py, .sh or .mjs file, or its text. */
   run(script: string, options: RunOptions = {}): RunBuilder {
     return new RunBuilder(this.#host, script, options);
+  }
+
+  /**
+   * Many jobs from a CSV, TSV or Excel file, one a row: a column `source` (or `script`), and any option beside it.
+   * `options` hold for rows that say nothing else. Every row is checked here and nothing is sent. Throws UsageError.
+   */
+  async sheet(path: string, options: OcrOptions = {}): Promise<JobSheet> {
+    const { readSheet } = await import("./jobs/sheet.js");
+    const builders = (await readSheet(path)).map(({ row, source, script, options: own }) => {
+      try {
+        if (script !== undefined) {
+          const { model: _model, ...common } = options;
+          return this.run(script, { ...common, ...own });
+        }
+        return this.ocr(source === undefined ? [] : [source], { ...options, ...own });
+      } catch (error) {
+        if (!isYaleError(error)) throw error;
+        throw new UsageError(`${path}, row ${row}: ${error.what}`, `${error.fix} Nothing was submitted.`);
+      }
+    });
+    return JobSheet.from(builders) as JobSheet;
   }
 
   /** Jobs, newest first, from every notebook and terminal of this user. */

@@ -55,6 +55,18 @@ export function program(): Command {
     )
     .action(async (script, args, flags) => (await import("./submit.js")).run(script, args, flags));
 
+  ocrOptions(
+    jobs
+      .command("batch")
+      .argument("<sheet>", "a CSV, TSV or Excel file: a column source or script, any option beside it")
+      .description("submit one job for each row of a table; the flags hold for rows that say nothing else"),
+  )
+    .addHelpText(
+      "after",
+      examples("yale jobs batch boxes.xlsx --dry-run", "yale jobs batch boxes.csv --cluster bouchet --gpus h200:1"),
+    )
+    .action(async (sheet, flags) => (await import("./submit.js")).batch(sheet, flags));
+
   jobs
     .command("ls")
     .alias("ps")

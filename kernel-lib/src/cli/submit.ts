@@ -21,6 +21,25 @@ export async function run(script: string, args: string[], flags: Flags): Promise
   await send(yaleOf(flags).run(script, { ...runFlags(flags), args }), flags);
 }
 
+/** `yale jobs batch <sheet>`. */
+export async function batch(sheet: string, flags: Flags): Promise<void> {
+  const builders = await yaleOf(flags).sheet(sheet, ocrFlags(flags));
+  if (flags.dryRun === true) {
+    const plans: Plan[] = [];
+    for (const builder of builders) plans.push(await builder.plan());
+    if (flags.json === true) return printJson(plans);
+    for (const [i, plan] of plans.entries()) {
+      print(`Row ${i + 2}: ${plan.spec.name} on ${plan.spec.cluster}`);
+      for (const warning of plan.warnings) remark(`  Note: ${warning}`);
+    }
+    return print("Nothing was sent.");
+  }
+  const jobs = await builders.submit();
+  if (flags.wait === true) return waitFor(jobs, flags);
+  if (flags.json === true) return printJson(jobs.map((job) => job.record));
+  for (const job of jobs) print(flags.quiet === true ? job.id : `Submitted job ${job.id} (${job.name}).`);
+}
+
 /** `yale jobs retry <id>`. */
 export async function retry(id: string, flags: Flags): Promise<void> {
   const job = await yaleOf(flags).job(id);

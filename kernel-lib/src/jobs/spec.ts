@@ -117,14 +117,17 @@ export interface RunOptions extends JobOptions {
 /** A source as it may be given: a path, glob or URL (its kind is found by content), or its specification. */
 export type SourceInput = string | SourceSpec | { readonly spec: SourceSpec };
 
-const JOB_KEYS = [
+/** Names of all options of a job; {@link OCR_KEYS} and {@link RUN_KEYS} add those of either kind. */
+export const JOB_KEYS: readonly string[] = [
   ...["name", "cluster", "gpus", "cpus", "memory", "time", "partition", "nodes", "account", "qos", "constraint"],
   ...["extra", "mail", "env", "modules", "variables", "maxSamples", "datasetPath", "output", "labels", "shards"],
   ...["after", "afterCondition", "retries"],
 ];
 const RUNNER_KEYS = ["promptMode", "batchSize", "maxModelLen", "maxTokens", "lang"] as const;
-const OCR_KEYS = [...JOB_KEYS, "sourceType", "dpi", "model", "options", ...RUNNER_KEYS];
-const RUN_KEYS = [...JOB_KEYS, "data", "sourceType", "dpi", "args", "interpreter"];
+/** Names of all options of an OCR job. */
+export const OCR_KEYS: readonly string[] = [...JOB_KEYS, "sourceType", "dpi", "model", "options", ...RUNNER_KEYS];
+/** Names of all options of a script job. */
+export const RUN_KEYS: readonly string[] = [...JOB_KEYS, "data", "sourceType", "dpi", "args", "interpreter"];
 
 /** The specification of an OCR job. Throws UsageError. `""` as cluster stands for the config's default. */
 export function ocrSpec(source: SourceInput | readonly SourceInput[] | undefined, options: OcrOptions = {}): JobSpec {
