@@ -95,7 +95,8 @@ export class SubmissionBudget {
 
   /** Two clusters of config.yaml that lead to the same host and user share a book. */
   #path(cluster: ClusterConfig): string {
-    const where = cluster.site?.name ?? cluster.host?.toLowerCase() ?? `here-${cluster.name}`;
+    const host = [cluster.host?.toLowerCase(), cluster.port].filter((part) => part !== undefined).join(":");
+    const where = cluster.site?.name ?? (host === "" ? `here-${cluster.name}` : host);
     return join(this.#folder, `${encodeURIComponent(`${where}-${cluster.user ?? ""}`)}.json`);
   }
 

@@ -15,7 +15,7 @@ interface Known {
   info: ClusterInfo;
 }
 
-const keyOf = (c: ClusterConfig) => [c.scheduler, c.transport, c.host, c.user].join("\n");
+const keyOf = (c: ClusterConfig) => [c.scheduler, c.transport, c.host, c.port, c.user].join("\n");
 const folder = () => join(stateDir(), "clusters");
 const pathOf = (c: ClusterConfig) => join(folder(), `${encodeURIComponent(c.name)}.json`);
 
