@@ -1,6 +1,6 @@
 /** Telling processes apart across restarts and reused pids. Imports nothing of ours. */
 import { randomBytes } from "node:crypto";
-import { readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { linkSync, mkdirSync, readFileSync, rmdirSync, rmSync, statSync, writeFileSync } from "node:fs";
 
 /** Start time of a process in clock ticks since boot, so that a reused pid is not taken for the old one; undefined if dead. */
 export function processStart(pid: number): string | undefined {
@@ -31,29 +31,49 @@ export function lives(id: string): boolean {
   return pid !== undefined && start !== undefined && start !== "" && processStart(Number(pid)) === start;
 }
 
+/** Milliseconds after which a door that nobody closed is opened: its work is one read and one removal. */
+const DOOR_STANDS = 10_000;
+
 /** Takes a lock file for this process; false if a living process has it. A dead holder's lock is taken over. */
 export function takeLock(path: string): boolean {
   const mine = identity();
-  for (let attempt = 0; attempt < 3; attempt++) {
-    try {
-      writeFileSync(path, mine, { flag: "wx", mode: 0o600 });
-      return true;
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
+  // The lock appears with its content: who would see it empty would take its holder for dead.
+  const own = `${path}.${randomBytes(4).toString("hex")}.own`;
+  writeFileSync(own, mine, { mode: 0o600 });
+  try {
+    for (let attempt = 0; attempt < 3; attempt++) {
+      try {
+        linkSync(own, path);
+        return true;
+      } catch (error) {
+        if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
+      }
+      const holder = holderOf(path);
+      if (holder === mine) return true;
+      if (holder !== undefined && lives(holder)) return false;
+      if (holder !== undefined) removeDead(path, holder);
     }
-    const holder = holderOf(path);
-    if (holder === mine) return true;
-    if (holder !== undefined && lives(holder)) return false;
-    // The holder is dead. Renaming is atomic: of two processes that see this at once, one succeeds.
-    try {
-      const stale = `${path}.${randomBytes(4).toString("hex")}.stale`;
-      renameSync(path, stale);
-      rmSync(stale, { force: true });
-    } catch {
-      // The other was faster; look again.
-    }
+    return false;
+  } finally {
+    rmSync(own, { force: true });
   }
-  return false;
+}
+
+/** Removes the lock of a dead holder. One process at a time, or the second would remove the lock that the first has taken. */
+function removeDead(path: string, holder: string): void {
+  const door = `${path}.door`;
+  try {
+    mkdirSync(door);
+  } catch {
+    try {
+      if (Date.now() - statSync(door).mtimeMs > DOOR_STANDS) rmdirSync(door);
+    } catch {
+      // It was closed meanwhile.
+    }
+    return;
+  }
+  if (holderOf(path) === holder) rmSync(path, { force: true });
+  rmdirSync(door);
 }
 
 /** Who holds a lock file, or undefined. */

@@ -1,5 +1,5 @@
 import { execFile } from "node:child_process";
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
@@ -80,7 +80,7 @@ describe("the submission budget", () => {
       `import { SubmissionBudget } from ${JSON.stringify(join(process.cwd(), "kernel-lib/src/jobs/budget.ts"))};
        const c = JSON.parse(process.argv[2]);
        const b = new SubmissionBudget(process.argv[3]);
-       for (let i = 0; i < 20; i++) await b.turn(c);`,
+       for (let i = 0; i < 40; i++) await b.turn(c);`,
     );
     const c = cluster(200);
     const books = join(folder, "books");
@@ -101,8 +101,12 @@ describe("the submission budget", () => {
           e ? reject(e) : resolve(),
         ),
       );
-    await Promise.all([run(), run(), run()]);
-    expect((await new SubmissionBudget(books).used(c)).lastHour).toBe(60);
+    // One that was killed in the middle has left its lock.
+    mkdirSync(books);
+    writeFileSync(join(books, "login.example.edu-ab123.json.lock"), "999999999 1");
+    await Promise.all([run(), run(), run(), run()]);
+    expect((await new SubmissionBudget(books).used(c)).lastHour).toBe(160);
+    expect(readdirSync(books)).toEqual(["login.example.edu-ab123.json"]);
   });
 
   it("waits after the scheduler's own refusal, longer each time", async () => {
