@@ -129,6 +129,18 @@ describe("by the profile of its site", () => {
     expect(refused(() => rule(bouchet, asked))).toMatch(words);
   });
 
+  it("what one person can't have at once is refused", () => {
+    expect(refused(() => rule(bouchet, { cpus: 8, partition: "devel" }))).toMatch(
+      /in devel one person may have 4 at once, and 8/,
+    );
+    expect(refused(() => rule(bouchet, { partition: "devel" }, { spec: { shards: 3 } }))).toMatch(
+      /may have 2 jobs at once, and 3/,
+    );
+    expect(refused(() => rule(bouchet, { gpus: "h200:1", partition: "gpu_devel" }, { spec: { shards: 2 } }))).toMatch(
+      /one job at once/,
+    );
+  });
+
   it("a GPU runner without a GPU is refused", () => {
     expect(refused(() => rule(bouchet, { gpus: "0" }, { card: card(1) }))).toMatch(
       /dots-ocr needs a GPU[\s\S]*rtx_5000_ada/,

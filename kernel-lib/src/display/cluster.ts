@@ -94,7 +94,11 @@ function amount(
   words: (n: number) => string,
 ): string {
   if (used !== undefined) return limit === undefined ? words(used) : `${words(used)} of ${words(limit)}`;
-  return free === undefined ? "" : `${words(free)} free`;
+  const parts = [
+    ...(free === undefined ? [] : [`${words(free)} free`]),
+    ...(limit === undefined ? [] : [`quota ${words(limit)}`]),
+  ];
+  return parts.join(", ");
 }
 
 /** A cluster of config.yaml, as `yale cluster ls` lists it. */

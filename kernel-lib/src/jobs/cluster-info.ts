@@ -7,7 +7,7 @@ import { isMissing, type Sftp, type Transport } from "../cluster/transport.js";
 import type { ClusterConfig } from "../config/index.js";
 import type { ClusterInfo } from "../protocol.js";
 import { scheduler } from "../schedulers/registry.js";
-import { storageOf } from "../sites/index.js";
+import { type SiteProfile, storageOf } from "../sites/index.js";
 import { SubmissionBudget } from "./budget.js";
 import { rememberCluster } from "./known.js";
 import { parseQuota } from "./quota.js";
@@ -23,13 +23,14 @@ export async function clusterInfo(cluster: ClusterConfig, transport: Transport):
   const { site } = cluster;
   const found = await scheduler(cluster.scheduler).describe(transport);
   const { lastHour, limit } = await new SubmissionBudget().used(cluster);
+  const places = await storage(cluster, transport);
   const info: ClusterInfo = {
     cluster: cluster.name,
     scheduler: cluster.scheduler,
     askedAt: new Date().toISOString(),
     ...found,
     partitions: found.partitions.map((p) => ({ ...profileOf(cluster, p.name), ...p })),
-    storage: await storage(cluster, transport),
+    storage: places,
     submissions: { lastHour, ...(limit === undefined ? {} : { limit }) },
     ...(site === undefined
       ? {}
@@ -38,12 +39,26 @@ export async function clusterInfo(cluster: ClusterConfig, transport: Transport):
             name: site.name,
             title: site.title,
             checked: site.checked,
-            notes: [...(site.windingDown === undefined ? [] : [site.windingDown]), ...site.notes],
+            notes: siteNotes(site, places[0]?.path ?? ""),
           },
         }),
   };
   rememberCluster(cluster, info);
   return info;
+}
+
+function siteNotes(site: SiteProfile, jobs: string): string[] {
+  const kind = storageOf(site, jobs);
+  return [
+    ...(site.windingDown === undefined ? [] : [site.windingDown]),
+    ...(kind === undefined ? [] : [`job_dir lies in ${kind.name}, which is meant for ${kind.use}.`]),
+    ...(site.transferHost === undefined
+      ? []
+      : [
+          `${site.transferHost} is for bulk transfers by hand. It asks for a second factor of its own: nothing is sent there by itself.`,
+        ]),
+    ...site.notes,
+  ];
 }
 
 /** What the site's profile says of a partition; what the cluster itself says goes before it. */
@@ -66,6 +81,8 @@ async function storage(cluster: ClusterConfig, transport: Transport): Promise<St
   const jobs: Storage = {
     path,
     ...(free === undefined ? {} : { bytesFree: free.bytes, filesFree: free.files }),
+    ...(kind?.bytes === undefined ? {} : { bytesLimit: kind.bytes }),
+    ...(kind?.files === undefined ? {} : { filesLimit: kind.files }),
     ...(purgeDays === undefined ? {} : { purgeDays }),
     ...(staged === undefined ? {} : { staged }),
   };

@@ -32,7 +32,9 @@ interface Place {
   maxSeconds?: number | undefined;
   /** Types; `gpu` stands for GPUs whose type the scheduler was not told. */
   gpus: readonly string[];
+  cpusPerUser?: number | undefined;
   gpusPerUser?: number | undefined;
+  submittedPerUser?: number | undefined;
 }
 
 /**
@@ -50,7 +52,7 @@ export function applyRules(job: RuledJob, warnings: string[]): Pick<JobSpec, "re
   const place = places.find((p) => p.name === resources.partition);
   checkGpus(job, resources, places, place);
   checkTime(resources, cluster, places, place);
-  checkShards(spec, cluster, known);
+  checkCounts(resources, spec, cluster, place, known);
   if (place?.use === "scavenge")
     warnings.push(`Jobs in ${place.name} are ended whenever others need the nodes; they are queued again and go on.`);
   if (card !== undefined) memoryWarning(card, resources, site, warnings);
@@ -93,7 +95,9 @@ function placesOf(cluster: ClusterConfig, known: ClusterInfo | undefined): Place
         isDefault: p.default,
         maxSeconds: p.maxSeconds ?? described?.maxSeconds,
         gpus: p.gpus.map((g) => g.type),
+        cpusPerUser: described?.cpusPerUser,
         gpusPerUser: p.gpusPerUser ?? described?.gpusPerUser,
+        submittedPerUser: p.submittedPerUser ?? described?.submittedPerUser,
       };
     });
 }
@@ -218,11 +222,31 @@ function checkTime(resources: Resources, cluster: ClusterConfig, places: Place[]
   );
 }
 
-function checkShards(spec: JobSpec, cluster: ClusterConfig, known: ClusterInfo | undefined): void {
-  const most = known?.maxArraySize;
-  if (most !== undefined && (spec.shards ?? 1) > most)
+function checkCounts(
+  resources: Resources,
+  spec: JobSpec,
+  cluster: ClusterConfig,
+  place: Place | undefined,
+  known: ClusterInfo | undefined,
+): void {
+  const tasks = spec.shards ?? 1;
+  const array = known?.maxArraySize;
+  if (array !== undefined && tasks > array)
     throw new UsageError(
-      `shards: an array of ${cluster.name} has at most ${most} tasks, and ${spec.shards} were asked for.`,
+      `shards: an array of ${cluster.name} has at most ${array} tasks, and ${tasks} were asked for.`,
+    );
+  // Every task of an array counts as a job.
+  const most = place?.submittedPerUser;
+  if (most !== undefined && tasks > most)
+    throw new UsageError(
+      `shards: in ${place?.name} one person may have ${most === 1 ? "one job" : `${most} jobs`} at once, and ${tasks} were asked for.`,
+      "Use a partition for batch work, or fewer shards.",
+    );
+  const cpus = place?.cpusPerUser;
+  if (cpus !== undefined && (resources.cpus ?? 1) > cpus)
+    throw new UsageError(
+      `cpus: in ${place?.name} one person may have ${cpus} at once, and ${resources.cpus} were asked for.`,
+      "Ask for fewer, or for another partition.",
     );
 }
 

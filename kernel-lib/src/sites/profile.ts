@@ -42,7 +42,6 @@ export interface SitePartition {
 export interface SiteGpu {
   /** As `--gpus` takes it. */
   readonly type: string;
-  readonly title: string;
   /** Memory of one, in GB as its maker counts them; of the smallest where the site has several under one name. */
   readonly gigabytes: number;
 }

@@ -14,22 +14,22 @@ export const policy: Readonly<Policy> = {
 
 /** GPU types by the names that `--gpus` takes, with the memory that the partition tables give. */
 const GPUS: readonly SiteGpu[] = [
-  { type: "b200", title: "NVIDIA B200", gigabytes: 193 },
-  { type: "h200", title: "NVIDIA H200", gigabytes: 141 },
-  { type: "rtx_pro_6000_blackwell", title: "NVIDIA RTX PRO 6000 Blackwell", gigabytes: 96 },
-  { type: "h100", title: "NVIDIA H100", gigabytes: 80 },
+  { type: "b200", gigabytes: 193 },
+  { type: "h200", gigabytes: 141 },
+  { type: "rtx_pro_6000_blackwell", gigabytes: 96 },
+  { type: "h100", gigabytes: 80 },
   // 40 and 80 GB go by one name; the features a100-40g and a100-80g tell them apart.
-  { type: "a100", title: "NVIDIA A100", gigabytes: 40 },
-  { type: "l40s", title: "NVIDIA L40S", gigabytes: 48 },
-  { type: "a40", title: "NVIDIA A40", gigabytes: 48 },
-  { type: "rtx_5000_ada", title: "NVIDIA RTX 5000 Ada", gigabytes: 32 },
-  { type: "a5000", title: "NVIDIA RTX A5000", gigabytes: 24 },
-  { type: "rtx3090", title: "NVIDIA GeForce RTX 3090", gigabytes: 24 },
-  { type: "v100", title: "NVIDIA V100", gigabytes: 16 },
-  { type: "rtx8000", title: "NVIDIA Quadro RTX 8000", gigabytes: 48 },
-  { type: "rtx5000", title: "NVIDIA Quadro RTX 5000", gigabytes: 16 },
-  { type: "rtx2080ti", title: "NVIDIA GeForce RTX 2080 Ti", gigabytes: 11 },
-  { type: "rtx2080", title: "NVIDIA GeForce RTX 2080", gigabytes: 8 },
+  { type: "a100", gigabytes: 40 },
+  { type: "l40s", gigabytes: 48 },
+  { type: "a40", gigabytes: 48 },
+  { type: "rtx_5000_ada", gigabytes: 32 },
+  { type: "a5000", gigabytes: 24 },
+  { type: "rtx3090", gigabytes: 24 },
+  { type: "v100", gigabytes: 16 },
+  { type: "rtx8000", gigabytes: 48 },
+  { type: "rtx5000", gigabytes: 16 },
+  { type: "rtx2080ti", gigabytes: 11 },
+  { type: "rtx2080", gigabytes: 8 },
 ];
 
 /** Those of the names given, in that order. Throws TypeError for a name that is not in the list above. */
