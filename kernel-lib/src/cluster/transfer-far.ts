@@ -133,7 +133,7 @@ export class FarSide {
       });
       return read;
     }
-    const inner = `dd if="$1" bs=1048576 iflag=skip_bytes,count_bytes skip="$2" count="$3" 2>/dev/null | ${this.hasher}`;
+    const inner = `dd if="$1" bs=65536 iflag=skip_bytes,count_bytes skip="$2" count="$3" 2>/dev/null | ${this.hasher}`;
     const input = ranges.map((r) => `${r.path}\0${r.at}\0${r.length}\0`).join("");
     const { stdout, stderr } = await this.run('exec xargs -0 -n 3 sh -c "$1" sh', [inner], { input, signal });
     const hashes = hashLines(stdout);

@@ -122,15 +122,19 @@ async function fetchAll(
   };
   const files = wanted.map((w) => w.file);
   const plan = cut(files);
+  const placing: Promise<void>[] = [];
   const tasks = [
     ...plan.packs.map(({ files }) => async () => {
       const write = (file: TreeFile, data: Uint8Array) => fs.writeFile(home.part(file), data, { mode: 0o600 });
       const again = new Set(await receivePack(moving, { from: remote, files, write }));
-      await eachOf(files, LOOKS, async (file) => {
+      // Names are given while the next pack comes.
+      const placed = eachOf(files, LOOKS, async (file) => {
         if (again.has(file)) return;
         await home.place(file, localPath(local, file));
         meter.files += 1;
       });
+      placed.catch((error: unknown) => scope.fail(error));
+      placing.push(placed);
       // What changed or broke on the way comes by itself, as it was listed.
       for (const file of again) {
         await fs.rm(home.part(file), { force: true });
@@ -157,6 +161,7 @@ async function fetchAll(
     },
     scope.signal,
   );
+  await Promise.all(placing);
 }
 
 /** Where the cluster is this machine. */

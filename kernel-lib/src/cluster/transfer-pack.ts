@@ -129,16 +129,19 @@ async function sendTar(moving: Moving, { from, to, files, list }: SendJob): Prom
     meter.there(some);
   });
   const script = UNPACK.replace("HASHER", far.hasher ?? "");
-  const { code, stdout, stderr } = await far.run(script, [to, `./${list}`], { input, signal: scope.signal });
-  // An archive that could not be made ends in the middle, of which tar complains too.
-  if (fault.error !== undefined) throw fault.error;
+  const { code, stdout, stderr } = await far
+    .run(script, [to, `./${list}`], { input, signal: scope.signal })
+    // An archive that could not be made ends in the middle, of which tar complains too.
+    .finally(() => {
+      if (fault.error !== undefined) throw fault.error;
+    });
   if (code !== 0) throw new Error(oneLine(stderr) || `tar ended with ${code}`);
   meter.there(left);
   const there = hashLines(stdout);
   return { here, there: there.length === files.length ? there : await farHashes(moving, to, files) };
 }
 
-/** The archive of a pack, made as it is read; the hash of each file is added to `hashes`, what went wrong is in `fault`. */
+/** The archive of a pack, made as it is read; the hash of each file is added to `hashes`, `fault` tells of one that could not be read. */
 function archive(
   root: string,
   files: readonly TreeFile[],
@@ -154,7 +157,7 @@ function archive(
     await writer.close();
   };
   const feed = async () => {
-    for await (const { file, data } of readAhead(root, files)) {
+    for await (const { file, data } of readAhead(root, files, fault)) {
       signal.throwIfAborted();
       hashes.push(sha256(data));
       await add(`./${file.path}`, data, file.mode, file.mtime);
@@ -162,21 +165,24 @@ function archive(
     await add(`./${list}`, nameList(files.map((f) => f.path)), 0o600, Date.now());
     controller.finalize();
   };
-  feed().catch((error: unknown) => {
-    fault.error = error;
-    controller.error(error);
-  });
+  feed().catch((error: unknown) => controller.error(error));
   return readable;
 }
 
-async function* readAhead(root: string, files: readonly TreeFile[]): AsyncGenerator<{ file: TreeFile; data: Buffer }> {
+async function* readAhead(
+  root: string,
+  files: readonly TreeFile[],
+  fault: { error?: unknown },
+): AsyncGenerator<{ file: TreeFile; data: Buffer }> {
   const coming: { file: TreeFile; data: Promise<Buffer> }[] = [];
   let next = 0;
   for (;;) {
     while (coming.length < AHEAD && next < files.length) {
       const file = files[next++] as TreeFile;
       const data = readSmall(root, file);
-      data.catch(() => undefined);
+      data.catch((error: unknown) => {
+        fault.error ??= error;
+      });
       coming.push({ file, data });
     }
     const first = coming.shift();

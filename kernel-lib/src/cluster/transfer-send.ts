@@ -4,7 +4,7 @@ import * as fs from "node:fs/promises";
 import { join, posix, resolve } from "node:path";
 import { isYaleError, QuotaError, TransferError } from "../errors.js";
 import { cacheDir } from "../paths.js";
-import type { TransferProgress, TransferResult, UploadOptions } from "./transfer.js";
+import type { Room, TransferProgress, TransferResult, UploadOptions } from "./transfer.js";
 import { FarHashes, FarSide } from "./transfer-far.js";
 import { BLOCK, hashOf, type Moving, sendFile } from "./transfer-file.js";
 import { Journal } from "./transfer-journal.js";
@@ -32,11 +32,14 @@ export async function sendTree(
   remote: string,
   { scope, tell, quota, journals }: SendOptions,
 ): Promise<TransferResult> {
-  const tree = await localTree(local);
+  const folder = posix.dirname(remote);
+  const sftp = await scope.race(transport.sftp());
+  // All that needs nothing of one another is asked at once: each costs a round trip or more.
+  const [tree, there, far, free] = await scope.race(
+    Promise.all([localTree(local), statIfThere(sftp, remote), FarSide.of(transport), spaceAt(sftp, folder)]),
+  );
   const single = tree.files[0]?.path === "" ? tree.files[0] : undefined;
   const meter = new Meter(tree.bytes, tell);
-  const sftp = await scope.race(transport.sftp());
-  const [there, far] = await scope.race(Promise.all([statIfThere(sftp, remote), FarSide.of(transport)]));
   const whole = (sent: number): TransferResult => {
     Object.assign(meter, { files: tree.files.length, bytes: tree.bytes });
     meter.tell();
@@ -73,11 +76,11 @@ export async function sendTree(
     }
     const part = partName(remote, journal.token);
     const plan = cut(tree.files);
-    const folder = posix.dirname(remote);
-    await scope.race(sftp.mkdir(folder, 0o700));
-    await scope.race(checkRoom(sftp, folder, tree, plan, journal, quota));
-    if (single === undefined) await makeFolders(sftp, part, tree, scope);
-    const lanes = await scope.race(Lanes.open(transport, "up"));
+    checkRoom(folder, [free, await scope.race(Promise.resolve(quota?.(folder)))], tree, plan, journal);
+    const [lanes] = await Promise.all([
+      scope.race(Lanes.open(transport, "up")),
+      single === undefined ? makeFolders(sftp, part, tree, scope) : scope.race(sftp.mkdir(folder, 0o700)),
+    ]);
     const moving: Moving = { far, lanes, scope, meter, hashes: new FarHashes(far, sftp, scope.signal) };
     try {
       await sendAll(moving, { local, part, plan, journal });
@@ -174,15 +177,13 @@ async function sendAll(
 }
 
 /** Throws QuotaError if what is still to be sent does not fit at `folder`. */
-async function checkRoom(
-  sftp: Sftp,
+function checkRoom(
   folder: string,
+  rooms: readonly (Room | undefined)[],
   tree: Tree,
   plan: Cut,
   journal: Journal,
-  quota: UploadOptions["quota"],
-): Promise<void> {
-  const [free, left] = await Promise.all([sftp.free(folder), quota?.(folder)]);
+): void {
   let bytes = tree.bytes;
   let files = tree.files.length + tree.folders.length + tree.links.length;
   for (const { index, files: packed } of plan.packs)
@@ -191,13 +192,22 @@ async function checkRoom(
       for (const { size } of packed) bytes -= size;
     }
   for (const { index } of plan.single) bytes -= journal.marks.get(index) ?? 0;
-  const room = (what: "bytes" | "files") =>
-    Math.min(free?.[what] ?? Number.POSITIVE_INFINITY, left?.[what] ?? Number.POSITIVE_INFINITY);
+  const room = (what: "bytes" | "files") => Math.min(...rooms.map((r) => r?.[what] ?? Number.POSITIVE_INFINITY));
   const fix = "Make room there, or use another job_dir. Nothing was sent.";
   if (room("bytes") < bytes)
     throw new QuotaError(`${amount(bytes)} are to be sent and ${amount(room("bytes"))} are free at ${folder}.`, fix);
   if (room("files") < files)
     throw new QuotaError(`${files} files are to be made and ${room("files")} are allowed at ${folder}.`, fix);
+}
+
+/** What the disk of a folder has free; that of the nearest folder above it if it is yet to be made. */
+async function spaceAt(sftp: Sftp, folder: string): Promise<Room | undefined> {
+  try {
+    return await sftp.free(folder);
+  } catch (error) {
+    if (!isMissing(error) || folder === "/") throw error;
+    return spaceAt(sftp, posix.dirname(folder));
+  }
 }
 
 async function makeFolders(sftp: Sftp, part: string, tree: Tree, scope: Scope): Promise<void> {
