@@ -310,9 +310,15 @@ async function main(argv: string[]): Promise<number> {
   }
 }
 
-if (require.main === module)
+if (require.main === module) {
+  // `yale jobs results | head` is no fault of anybody.
+  process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+    if (error.code === "EPIPE") process.exit(0);
+    throw error;
+  });
   void main(process.argv).then((code) => {
     // Sockets that are still open must not hold the prompt back; what was written is flushed first.
     process.exitCode = code;
     process.stdout.write("", () => process.exit(code));
   });
+}

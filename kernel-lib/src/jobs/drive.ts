@@ -50,6 +50,8 @@ export class Driver {
   readonly jobs: LiveJobs;
   readonly #host: DriverHost;
   readonly #watching: Watching;
+  /** By cluster: resolved when the last submission in the row has its answer. */
+  readonly #submitting = new Map<string, Promise<void>>();
 
   constructor(host: DriverHost) {
     this.#host = host;
@@ -277,8 +279,8 @@ export class Driver {
     const { record, signal } = live;
     const { budget } = this.#host;
     for (let silent = 0; ; ) {
-      let after: Dependency[] = [];
       if (record.submitting !== true) {
+        await this.#turn(live);
         await budget.turn(job.cluster, {
           signal,
           onWait: (_, reason) => {
@@ -286,12 +288,10 @@ export class Driver {
             live.waits(reason);
           },
         });
-        after = await this.#turn(live);
+        await this.#writeScript(job, live, await this.#turn(live));
       }
       try {
-        const id = await this.#overLine(job, live, (transport) => this.#submit(job, live, transport, after));
-        if (id === undefined) throw new Cancelled("Cancelled before the scheduler had it.");
-        return id;
+        return await this.#alone(job, live, () => this.#submit(job, live));
       } catch (error) {
         signal.throwIfAborted();
         const { later } = error as { later?: "limit" | "silent" };
@@ -308,45 +308,74 @@ export class Driver {
     }
   }
 
-  /** Submits exactly once; undefined if it was cancelled and will not be submitted any more. */
-  async #submit(
-    job: ResolvedJob,
-    live: LiveJob,
-    transport: Transport,
-    after: Dependency[],
-  ): Promise<string | undefined> {
-    const { record, signal } = live;
+  /** The batch script and what goes with it, for the jobs that the scheduler is to wait for. */
+  async #writeScript(job: ResolvedJob, live: LiveJob, after: Dependency[]): Promise<void> {
+    const { record } = live;
     const jobDir = record.jobDir ?? "";
-    const submission: Submission = {
+    const files = jobFiles(job, scriptPlan(job, record.id, jobDir, record.attempt, after));
+    const about = { path: JOB_FILE, text: jobFileText(record), mode: 0o600 };
+    const { writeJobFiles } = await import("./stage.js");
+    await this.#overLine(job, live, (transport) => writeJobFiles(transport, jobDir, [...files, about]));
+  }
+
+  /**
+   * One submission at a time to each cluster: of hundreds that are ready when a line is cut, one is in doubt and must be
+   * looked up, and the rest were surely not sent.
+   */
+  async #alone<T>(job: ResolvedJob, live: LiveJob, work: () => Promise<T>): Promise<T> {
+    const key = `${job.cluster.name}\n${job.spec.config ?? ""}`;
+    const before = this.#submitting.get(key) ?? Promise.resolve();
+    let done = () => {};
+    const mine = new Promise<void>((resolve) => {
+      done = resolve;
+    });
+    this.#submitting.set(
+      key,
+      before.then(() => mine),
+    );
+    try {
+      const aborted = new Promise<never>((_, reject) => {
+        live.signal.addEventListener("abort", () => reject(live.signal.reason as Error), { once: true });
+      });
+      aborted.catch(() => undefined);
+      await Promise.race([before, aborted]);
+      live.signal.throwIfAborted();
+      return await work();
+    } finally {
+      done();
+    }
+  }
+
+  /** Submits exactly once. Throws Cancelled if it was cancelled and will not be submitted any more. */
+  async #submit(job: ResolvedJob, live: LiveJob): Promise<string> {
+    const { record, signal } = live;
+    const submission = (transport: Transport): Submission => ({
       transport,
       scheduler: job.scheduler,
-      jobDir,
+      jobDir: record.jobDir ?? "",
       attempt: record.attempt,
       token: submissionToken(record.id, record.attempt),
       begun: record.submitting === true,
       signal,
       onWait: (reason) => live.waits(reason),
-    };
-    if (live.isCancelling()) {
-      const id = await withdrawSubmission(submission);
-      if (id !== undefined) await job.scheduler.cancel(transport, [id]);
-      return id;
-    }
-    if (!submission.begun) {
-      const { writeJobFiles } = await import("./stage.js");
-      const files = jobFiles(job, scriptPlan(job, record.id, jobDir, record.attempt, after));
-      const about = { path: JOB_FILE, text: jobFileText(record), mode: 0o600 };
-      await writeJobFiles(transport, jobDir, [...files, about]);
-      signal.throwIfAborted();
+    });
+    return this.#overLine(job, live, async (transport) => {
+      const s = submission(transport);
+      if (live.isCancelling()) {
+        const id = await withdrawSubmission(s);
+        if (id === undefined) throw new Cancelled("Cancelled before the scheduler had it.");
+        await job.scheduler.cancel(transport, [id]);
+        return id;
+      }
       // From here on a lost answer means that it may have been submitted.
       record.submitting = true;
       live.changed(true);
-    }
-    const id = await submitOnce(submission);
-    live.goesOn();
-    // Somebody cancelled while the scheduler was asked.
-    if (live.isCancelling()) await job.scheduler.cancel(transport, [id]);
-    return id;
+      const id = await submitOnce(s);
+      live.goesOn();
+      // Somebody cancelled while the scheduler was asked.
+      if (live.isCancelling()) await job.scheduler.cancel(transport, [id]);
+      return id;
+    });
   }
 
   /** Writes the scheduler's id into the job folder, where another machine finds it. */
