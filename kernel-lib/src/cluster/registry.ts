@@ -15,10 +15,14 @@ export async function openTransport(cluster: ClusterConfig, login: LoginOptions)
 
 /**
  * What a connection to a cluster is: who, where, on what way. Clusters that two config.yaml call differently share one
- * line if this is the same.
+ * line if this is the same. Throws ConfigError.
  */
 export async function connectionKey(cluster: ClusterConfig): Promise<string> {
   if (cluster.transport === "local") return "local";
+  if (cluster.transport === "ssh") {
+    const route = await (await import("./ssh-config.js")).sshRoute(cluster);
+    return JSON.stringify(["ssh", ...route.map((host) => `${host.user}@${host.host}:${host.port}`)]);
+  }
   return JSON.stringify([
     cluster.transport,
     cluster.host?.toLowerCase(),

@@ -54,7 +54,7 @@ export class Authentication {
   #since: string[] = [];
   #offers: KeyOffer[] | undefined;
   #offered: string[] = [];
-  #unusable: string[] = [];
+  readonly #unusable: string[] = [];
   /** A method was accepted that a second must follow. */
   #passed = false;
   #refused = { rounds: 0, password: 0 };
@@ -80,6 +80,10 @@ export class Authentication {
       round: (name, instructions, prompts) => {
         if (prompts === 0) this.#hear(name, instructions);
       },
+    });
+    // A key that could not sign; ssh2 goes on with the next.
+    client.on("error", (error: Error & { level?: string }) => {
+      if (error.level === "agent") this.#unusable.push(words([error.message]).replace(/\.$/, ""));
     });
     client.on("banner", (message) => this.#hear(message));
     client.on("change password", (message) => {
@@ -228,7 +232,7 @@ export class Authentication {
       throw isYaleError(error) ? error : new LoginError(`The keys of ${host.user} can't be read: ${error.message}.`);
     });
     this.#offers = offers;
-    this.#unusable = unusable;
+    this.#unusable.push(...unusable);
     return offers;
   }
 

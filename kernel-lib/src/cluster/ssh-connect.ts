@@ -369,7 +369,7 @@ class HostKeyCheck {
         cluster,
         kind: "host_key",
         text:
-          `${this.#name} is not known yet. It shows a ${shown}.\n` +
+          `${this.#name} is not known yet. It shows this key:\n  ${keyType(key)} ${print}\n` +
           `${also === "" ? "" : `It is known by keys of other kinds, which it does not show: ${also}.\n`}${publish}`,
         fields: [{ label: "Is it the right machine? (yes/no, or the fingerprint)", echo: true }],
         choices: [

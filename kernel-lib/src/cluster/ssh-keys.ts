@@ -24,7 +24,7 @@ export interface KeyOffers {
 }
 
 /** Milliseconds for an agent to list its keys; a hung one must not hold the login up. */
-const LIST_TIME = 5_000;
+const LIST_TIME = 3_000;
 /** As often as `ssh` asks for a passphrase. */
 const TRIES = 3;
 
