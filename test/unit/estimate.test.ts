@@ -1,15 +1,17 @@
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { inspect } from "node:util";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { openLocal } from "../../kernel-lib/src/cluster/local.js";
 import type { ClusterConfig } from "../../kernel-lib/src/config/index.js";
-import { clusterBundle, clusterText, estimateBundle, estimateText } from "../../kernel-lib/src/display/index.js";
+import { clusterBundle, clusterText, estimateBundle, estimateText, shown } from "../../kernel-lib/src/display/index.js";
 import { LoginError } from "../../kernel-lib/src/errors.js";
 import { type EstimateOptions, estimateJob } from "../../kernel-lib/src/jobs/estimate.js";
 import { HF_PRICES, hfCost, hfFlavor } from "../../kernel-lib/src/jobs/hf-prices.js";
 import type { ResolvedJob } from "../../kernel-lib/src/jobs/plan.js";
 import { parseQuota } from "../../kernel-lib/src/jobs/quota.js";
+import { quotaOf } from "../../kernel-lib/src/jobs/site-quota.js";
 import { speedOf } from "../../kernel-lib/src/jobs/speed.js";
 import type { ClusterInfo, JobRecord, JobSpec, Resources } from "../../kernel-lib/src/protocol.js";
 import type { RunnerCard } from "../../kernel-lib/src/runners.js";
@@ -358,6 +360,34 @@ nfs:/a/very/long/name/of/a/volume
     expect(parseQuota("bash: getquota: command not found\n")).toEqual([]);
     expect(parseQuota("Disk quotas for user ab3 (uid 1001): none\n")).toEqual([]);
   });
+});
+
+describe("the quota that counts for a folder", () => {
+  const rows = [
+    { path: "roberts:project", bytesUsed: 1 },
+    { path: "roberts:scratch", bytesUsed: 2 },
+    { path: "/lustre/work", bytesUsed: 3 },
+  ];
+  it.each([
+    ["/nfs/roberts/scratch/pi_xy1/ab3/jobs", 2],
+    ["/nfs/roberts/project/pi_xy1", 1],
+    ["/lustre/work/jobs", 3],
+    ["/lustre/work", 3],
+    ["/lustre/workshop", undefined],
+    ["/home/ab3/jobs", undefined],
+    ["/tmp/jobs", undefined],
+  ])("%s", (path, used) => expect(quotaOf(bouchet, rows, path)?.bytesUsed).toBe(used));
+});
+
+it("plain data shows itself, and stays plain data", () => {
+  const data = shown(
+    { pages: 1, notes: [] },
+    () => "the text",
+    () => ({ "text/plain": "the text" }),
+  );
+  expect(inspect(data)).toBe("the text");
+  expect(JSON.stringify(data)).toBe('{"pages":1,"notes":[]}');
+  expect({ ...data }).toEqual({ pages: 1, notes: [] });
 });
 
 describe("what a cluster has", () => {

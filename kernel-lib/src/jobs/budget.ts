@@ -7,7 +7,7 @@ import { randomBytes } from "node:crypto";
 import { mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { ClusterConfig } from "../config/index.js";
-import { localTime } from "../display/index.js";
+import { count, localTime } from "../display/index.js";
 import { stateDir } from "../paths.js";
 import { dropLock, takeLock } from "../process.js";
 
@@ -64,7 +64,7 @@ export class SubmissionBudget {
     const { refused } = await this.used(cluster);
     const why = refused
       ? `${cluster.name} takes no more submissions of yours for now`
-      : `${cluster.name} takes ${limit} submissions an hour from one person`;
+      : `${cluster.name} takes ${count(limit ?? 0, "submission")} an hour from one person`;
     return `Waits its turn: ${why}. Goes on at ${localTime(until)}.`;
   }
 

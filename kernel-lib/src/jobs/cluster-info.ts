@@ -10,13 +10,10 @@ import { scheduler } from "../schedulers/registry.js";
 import { type SiteProfile, storageOf } from "../sites/index.js";
 import { SubmissionBudget } from "./budget.js";
 import { rememberCluster } from "./known.js";
-import { parseQuota } from "./quota.js";
+import { siteQuotas } from "./site-quota.js";
 import { jobRoot } from "./stage.js";
 
 type Storage = ClusterInfo["storage"][number];
-
-/** Milliseconds that a quota command may take: it asks a file server that may be busy. */
-const QUOTA_TIMEOUT = 20_000;
 
 /** Asks a cluster what it has. Throws SchedulerError and ConnectionError. */
 export async function clusterInfo(cluster: ClusterConfig, transport: Transport): Promise<ClusterInfo> {
@@ -86,22 +83,7 @@ async function storage(cluster: ClusterConfig, transport: Transport): Promise<St
     ...(purgeDays === undefined ? {} : { purgeDays }),
     ...(staged === undefined ? {} : { staged }),
   };
-  return [jobs, ...(await quotas(cluster, transport))];
-}
-
-/** What the site's own command says. One that is missing or fails says nothing. */
-async function quotas(cluster: ClusterConfig, transport: Transport): Promise<Storage[]> {
-  const { quotaCommand, site } = cluster;
-  if (quotaCommand === undefined || quotaCommand.length === 0) return [];
-  const said = await transport.exec(quotaCommand, { shared: true, timeout: QUOTA_TIMEOUT }).catch(() => undefined);
-  // quota ends with 1 where somebody is over; its table stands there all the same.
-  return parseQuota(said?.stdout ?? "").map((row) => {
-    const name = row.path.slice(row.path.lastIndexOf(":") + 1);
-    const days = site?.storage.find(
-      (s) => s.name === name || s.roots.some((r) => `${row.path}/`.startsWith(r)),
-    )?.purgeDays;
-    return row.purgeDays === undefined && days !== undefined ? { ...row, purgeDays: days } : row;
-  });
+  return [jobs, ...(await siteQuotas(cluster, transport))];
 }
 
 /** The folder of jobs as an absolute path. It need not exist yet, and is not made. */

@@ -7,8 +7,10 @@ import { readdir, readFile } from "node:fs/promises";
 import { join, posix, relative } from "node:path";
 import { uploadTree } from "../cluster/transfer.js";
 import { isMissing, type Sftp, type Transport, writeFile } from "../cluster/transport.js";
+import { readManifest } from "../dataset/index.js";
 import { ConfigError } from "../errors.js";
 import type { JobFile, ResolvedJob } from "./plan.js";
+import { checkQuota } from "./site-quota.js";
 
 /** What {@link stageJob} is given. */
 export interface StageOptions {
@@ -27,11 +29,16 @@ export async function stageJob(transport: Transport, job: ResolvedJob, options: 
   const sftp = await transport.sftp();
   const root = await jobRoot(transport, sftp, job.cluster.jobDir);
   const { signal } = options;
-  if (options.dataset !== undefined)
-    await uploadTree(transport, options.dataset.folder, posix.join(root, "datasets", options.dataset.hash), {
-      signal,
-      onProgress: (p) => options.onProgress(p.bytes, p.total),
-    });
+  if (options.dataset !== undefined) {
+    const { folder, hash } = options.dataset;
+    const there = posix.join(root, "datasets", hash);
+    // What lies there already, whole or in part, takes no more than was looked at when it was sent.
+    if (!(await isFolder(sftp, there))) {
+      const { bytes, shards } = await readManifest(folder);
+      await checkQuota(job.cluster, transport, root, { bytes, files: shards.length + 4 });
+    }
+    await uploadTree(transport, folder, there, { signal, onProgress: (p) => options.onProgress(p.bytes, p.total) });
+  }
   let runner: string | undefined;
   if (job.card !== undefined) {
     const hash = await hashFolder(job.card.folder);
