@@ -13,7 +13,7 @@ import { scheduler } from "../schedulers/registry.js";
 import { detectSource } from "../sources/registry.js";
 import { JOB_FILE } from "./job-file.js";
 import { knownCluster } from "./known.js";
-import { applyRules } from "./rules.js";
+import { applyRules, tasksAtOnce } from "./rules.js";
 import { SUBMIT_FILE, SUBMIT_SCRIPT, submissionToken } from "./submit.js";
 
 /** A specification with everything looked up that it refers to. */
@@ -143,6 +143,7 @@ export function scriptPlan(
   const { after: _, ...rest } = job.spec;
   const spec: JobSpec =
     after.length === 0 ? rest : { ...rest, after: after.map((a) => ({ job: a.schedulerId, condition: a.condition })) };
+  const most = tasksAtOnce(job.cluster, spec.resources.partition);
   return {
     id,
     token: submissionToken(id, attempt),
@@ -153,6 +154,7 @@ export function scriptPlan(
         ? [...card.command, "--input", "input", "--output", "output", "--options", "options.json"]
         : scriptCommand(spec.script ?? { name: "script", text: "", interpreter: "bash", args: [] }),
     prologue: [],
+    ...(most !== undefined && (spec.shards ?? 1) > most ? { tasksAtOnce: most } : {}),
     ...(after.length === 0 ? {} : { afterIds: after.map((a) => a.schedulerId) }),
   };
 }
