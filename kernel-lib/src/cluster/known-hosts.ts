@@ -5,6 +5,7 @@
 import { createHash, createHmac, randomBytes, timingSafeEqual } from "node:crypto";
 import * as fs from "node:fs/promises";
 import { dirname } from "node:path";
+import { HostKeyError } from "../errors.js";
 import { matches } from "./ssh-config-file.js";
 
 /** A line of known_hosts that is about one host. */
@@ -40,7 +41,10 @@ export function fingerprint(key: Buffer): string {
   return `SHA256:${createHash("sha256").update(key).digest("base64").replace(/=+$/, "")}`;
 }
 
-/** Reads all lines about a host. Missing files hold none; what can't be read as a line is passed over, as `ssh` does. */
+/**
+ * Reads all lines about a host. Missing files hold none; what can't be read as a line is passed over, as `ssh` does. Throws
+ * HostKeyError for a file that can't be read.
+ */
 export async function readKnownHosts(
   files: readonly string[],
   host: string,
@@ -52,7 +56,10 @@ export async function readKnownHosts(
   for (const file of files) {
     const text = await fs.readFile(file, "utf8").catch((error: NodeJS.ErrnoException) => {
       if (error.code === "ENOENT" || error.code === "ENOTDIR") return "";
-      throw error;
+      throw new HostKeyError(
+        `${file} can't be read (${error.code}), so no host key can be checked.`,
+        "Check its permissions.",
+      );
     });
     for (const [i, line] of text.split(/\r?\n/).entries()) {
       const words = line.trim().split(/[ \t]+/);

@@ -60,6 +60,8 @@ export class Authentication {
   #refused = { rounds: 0, password: 0 };
   /** Rounds of the current keyboard-interactive that a person answered. */
   #answered = 0;
+  /** A password on its way: ssh2 holds on to what it is given, so it is wiped when the server has answered. */
+  #password: Buffer | undefined;
   /** What a person would have to give, were one there. */
   #needed: string | undefined;
   /** When the server's turn began; undefined while a person is asked. */
@@ -132,6 +134,12 @@ export class Authentication {
     );
   }
 
+  /** Wipes what was answered; to be called when the login is done. */
+  forget(): void {
+    this.#password?.fill(0);
+    this.#password = undefined;
+  }
+
   /** Milliseconds that the server has owed a word; 0 while a person is asked. */
   get silence(): number {
     return this.#waiting === undefined ? 0 : Date.now() - this.#waiting;
@@ -165,6 +173,7 @@ export class Authentication {
     // Without news from the server the method before was not even tried: a key that could not be used.
     if (serial !== this.#seen) {
       this.#seen = serial;
+      this.forget();
       if (partial) this.#stage();
       else this.#failed();
     }
@@ -194,7 +203,9 @@ export class Authentication {
         { kind: "password", fields: [{ label, echo: false }], choices: [], attempt },
         this.#since,
       );
-      return this.#start({ type: "password", username, password: answer });
+      this.#password = Buffer.from(answer);
+      // ssh2 takes bytes too, which its types do not have.
+      return this.#start({ type: "password", username, password: this.#password as unknown as string });
     }
     throw this.#refusal();
   }

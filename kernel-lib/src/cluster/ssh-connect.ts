@@ -97,6 +97,7 @@ export async function connectHost(options: ConnectOptions): Promise<SshConnectio
     else if (error !== undefined && isOurs(error)) fail(authentication.failure ?? error);
     else if (checker.failure !== undefined) fail(checker.failure);
     else fail(stage === "handshake" ? handshakeError(host, error) : authentication.explain(error));
+    authentication.forget();
     over.abort();
     client.destroy();
     socket.destroy();
@@ -116,6 +117,7 @@ export async function connectHost(options: ConnectOptions): Promise<SshConnectio
   const ready = new Promise<void>((resolve) => {
     client.once("ready", () => {
       clearTimeout(timer);
+      authentication.forget();
       stage = "open";
       resolve();
     });
@@ -388,6 +390,7 @@ class HostKeyCheck {
         `Ask the site for its fingerprint, then run \`yale login ${cluster}\`.`,
       );
     const [file] = host.knownHosts;
-    if (file !== undefined) await addKnownHost(file, this.#name, key, host.hashKnownHosts);
+    // Where it can't be written, as in a read-only home, it is asked again next time: as `ssh` does.
+    if (file !== undefined) await addKnownHost(file, this.#name, key, host.hashKnownHosts).catch(() => undefined);
   }
 }
