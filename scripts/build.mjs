@@ -31,6 +31,7 @@ const entries = {
   protocol: "src/protocol.ts",
   cli: "src/cli/main.ts",
   agent: "src/agent/main.ts",
+  askpass: "src/cluster/askpass.ts",
   "kernel-launcher": "src/kernel/launcher.ts",
   "local-scheduler": "src/schedulers/local-daemon.ts",
   "pdf-worker": "src/sources/pdf-worker.ts",

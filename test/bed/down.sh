@@ -8,11 +8,13 @@ set -uo pipefail
 
 names() { (cd "$STATE/run" && for f in $1.pid; do [ -e "$f" ] && say "${f%.pid}"; done); }
 
-# Sessions, job steps and jobs are not ours by a pid file, but descend from what is, or carry the bed's mark.
+# Sessions, job steps and jobs are not ours by a pid file, but descend from what is, carry the bed's mark, or belong to
+# its users.
 family() {
   local found list more p
   found=$(cat "$STATE"/run/*.pid 2>/dev/null | cut -d' ' -f1)
   found="$found $(grep -lzxF "YALE_BED=$STATE" /proc/[0-9]*/environ 2>/dev/null | cut -d/ -f3)"
+  found="$found $(ps -o pid= -u "${USERS// /,}" 2>/dev/null)"
   list=$(ps -e -o pid=,ppid=)
   while :; do
     more=$(awk -v known=" $(echo $found) " 'index(known, " " $2 " ") && !index(known, " " $1 " ") { print $1 }' <<<"$list")

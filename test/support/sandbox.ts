@@ -152,10 +152,14 @@ export function jsonLines(path: string): Record<string, unknown>[] {
 }
 
 /** Waits until `check` gives something, looking every 20 ms; for states of other processes that no event tells of. */
-export async function until<T>(what: string, check: () => T | undefined | false, timeout = 60_000): Promise<T> {
+export async function until<T>(
+  what: string,
+  check: () => T | undefined | false | Promise<T | undefined | false>,
+  timeout = 60_000,
+): Promise<T> {
   const end = Date.now() + timeout;
   for (;;) {
-    const value = check();
+    const value = await check();
     if (value !== undefined && value !== false) return value;
     if (Date.now() > end) throw new Error(`Waited ${timeout} ms for ${what}.`);
     await new Promise((done) => setTimeout(done, 20));

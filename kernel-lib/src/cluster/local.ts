@@ -23,6 +23,7 @@ function exec(argv: readonly string[], options: ExecOptions = {}): Promise<ExecR
   const [program = "", ...args] = argv;
   const timeout = options.timeout ?? 60_000;
   return new Promise((resolve, reject) => {
+    if (options.signal?.aborted) return reject(new InterruptedError(`${program} was interrupted.`));
     const child = spawn(program, args, { cwd: options.cwd, stdio: ["pipe", "pipe", "pipe"] });
     const out: Buffer[] = [];
     const err: Buffer[] = [];

@@ -1,16 +1,19 @@
-/** The ways to a cluster, by the `transport` of its configuration. One line here makes another one known. */
+/** The ways to a cluster, by the `transport` of its configuration. Contract tests loop over this list. */
 import type { ClusterConfig } from "../config/index.js";
-import { ConfigError } from "../errors.js";
 import type { LoginOptions, Transport } from "./transport.js";
 
-/** Opens the way to a cluster. Throws LoginError, HostKeyError, ConnectionError and InterruptedError. */
-export async function openTransport(cluster: ClusterConfig, login: LoginOptions): Promise<Transport> {
-  if (cluster.transport === "local") return (await import("./local.js")).openLocal();
-  if (cluster.transport === "ssh") return (await import("./ssh.js")).openSsh(cluster, login);
-  throw new ConfigError(
-    `The cluster ${cluster.name} is reached by ${cluster.transport}, which this version does not speak.`,
-    "Use a cluster with `transport: local`.",
-  );
+/** How each kind is opened. One line for one more; what it needs is loaded when it is. */
+export const TRANSPORTS: Readonly<
+  Record<ClusterConfig["transport"], (cluster: ClusterConfig, login: LoginOptions) => Promise<Transport>>
+> = {
+  local: async () => (await import("./local.js")).openLocal(),
+  ssh: async (cluster, login) => (await import("./ssh.js")).openSsh(cluster, login),
+  openssh: async (cluster, login) => (await import("./openssh.js")).openOpenSsh(cluster, login),
+};
+
+/** Opens the way to a cluster. Throws LoginError, HostKeyError, ConnectionError, ConfigError and InterruptedError. */
+export function openTransport(cluster: ClusterConfig, login: LoginOptions): Promise<Transport> {
+  return TRANSPORTS[cluster.transport](cluster, login);
 }
 
 /**

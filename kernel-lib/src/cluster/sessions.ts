@@ -87,9 +87,11 @@ export class Sessions {
       } catch (error) {
         this.#starting -= 1;
         const refused = isRefusal(error);
-        // More than was ever open at once: now it is known how many are allowed. Otherwise one is still being cleared away.
-        const learnt = refused && this.#open > 0 && this.#open >= this.#proved;
-        if (learnt) this.#limit = Math.min(this.#limit, this.#open);
+        // More than was ever open at once: now it is known how many are allowed. Otherwise one is still being cleared
+        // away; if that takes too long, there never were so many, and the end of one was only heard late.
+        const clearing = this.#open < this.#proved && refusals < PATIENCE.times;
+        const learnt = refused && this.#open > 0 && !clearing;
+        if (learnt) this.#proved = this.#limit = Math.min(this.#limit, this.#open);
         leave();
         if (!refused) throw error;
         if (options.wait === false) throw new NoSession();

@@ -38,6 +38,39 @@ export function loginCommand(argv: readonly string[], cwd?: string): string {
 }
 
 /**
+ * An argument list as a line for sshd, as {@link loginCommand}, that tells on standard error how it goes, where ssh's own
+ * exit code can't tell a lost line from a command's 255, nor a signal from a code: `<mark>P<pid>` before (the process
+ * leads its group) and `<mark>E<code>` after, a signal being 128 and its number.
+ */
+export function reportedCommand(argv: readonly string[], mark: string, cwd?: string): string {
+  const [folder, words] = cwd === undefined ? ["", argv] : ['cd "$1" && shift && ', [cwd, ...argv]];
+  // The parentheses keep `exit` and `exec` as an argument list's first word from ending the reporter.
+  const script = `echo "$0P$$" >&2; (${folder}exec "$@"); echo "$0E$?" >&2`;
+  return loginCommand(["/bin/sh", "-c", script, mark, ...words]);
+}
+
+/** {@link PLAIN_SHELL}, told of by `<mark>P<pid>` on standard error when it is about to begin. */
+export function reportedShell(mark: string): string {
+  return `exec /bin/sh -c 'echo ${mark}P$$ >&2; exec /bin/sh'`;
+}
+
+/** Program text of a file that starts the program with what it is given itself. */
+export function launcher(argv: readonly string[]): string {
+  return `#!/bin/sh\nexec ${command(argv)} "$@"\n`;
+}
+
+/**
+ * Argument list that runs a program for as long as the pipe at descriptor 3 is open: when the process that holds the
+ * other end dies, however it does, the program is told to end (SIGTERM). Ends with the program's code.
+ */
+export function guarded(argv: readonly string[]): string[] {
+  const script =
+    '"$@" 3<&- & line=$!; { read -r nothing <&3; kill "$line"; } & guard=$!; ' +
+    'wait "$line"; code=$?; kill "$guard" 2>/dev/null; exit "$code"';
+  return ["/bin/sh", "-c", script, "sh", ...argv];
+}
+
+/**
  * One command for a long-lived `sh` ({@link PLAIN_SHELL}): its output stands between `<mark>B` and `<mark>E` on both
  * streams, its exit code behind the second on standard output. A subshell keeps its folder and environment to itself.
  */

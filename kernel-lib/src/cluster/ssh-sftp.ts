@@ -71,7 +71,7 @@ export function wrapSftp(raw: SFTPWrapper, lost: Promise<Error>): SftpChannel {
   };
   const statIfThere = (path: string, options: { link?: boolean } = {}) => stat(path, options).catch(() => undefined);
 
-  const mkdir = async (path: string, mode?: number): Promise<void> => {
+  const makeOne = async (path: string, mode?: number): Promise<void> => {
     const attributes = mode === undefined ? {} : { mode };
     try {
       await call<void>(`mkdir '${path}'`, (done) => raw.mkdir(checked(path), attributes, done));
@@ -81,10 +81,18 @@ export function wrapSftp(raw: SFTPWrapper, lost: Promise<Error>): SftpChannel {
       const there = await statIfThere(path);
       if (there?.type === "directory") return;
       if (there !== undefined) throw fault("EEXIST", "file already exists", `mkdir '${path}'`);
+      throw error;
+    }
+  };
+  const mkdir = async (path: string, mode?: number): Promise<void> => {
+    try {
+      await makeOne(path, mode);
+    } catch (error) {
       const parent = path.replace(/\/+[^/]+\/*$/, "");
-      if (codeOf(error) !== "ENOENT" || parent === "" || parent === path) throw error;
+      if (gone !== undefined || codeOf(error) !== "ENOENT" || parent === "" || parent === path) throw error;
       await mkdir(parent, mode);
-      await mkdir(path, mode);
+      // Once more only: below some folders (/proc) nothing can be made, and they say that it is missing.
+      await makeOne(path, mode);
     }
   };
 

@@ -5,7 +5,8 @@
 import { once } from "node:events";
 import type { Client, ClientChannel, SFTPWrapper } from "ssh2";
 import type { ClusterConfig } from "../config/index.js";
-import { ConnectionError, InterruptedError, isYaleError, LoginError } from "../errors.js";
+import { ConnectionError, InterruptedError, isYaleError } from "../errors.js";
+import { checkSilent, FIRST_SESSION_TIME, firstSession, type ShellEnd } from "./first-session.js";
 import { RemoteShell, type ShellStreams } from "./remote-shell.js";
 import { isRefusal, Sessions } from "./sessions.js";
 import { SftpPool } from "./sftp-pool.js";
@@ -19,16 +20,8 @@ import type { ExecOptions, ExecResult, LoginOptions, Transport } from "./transpo
 
 /** Bytes of output that a command may give where nobody takes it piece by piece. */
 const FLOOD = 64 << 20;
-/** Milliseconds for the first session: behind `login_duo` it stands until a push is answered. */
-const FIRST_SESSION = 90_000;
 /** Milliseconds for a channel for files to open. */
 const SFTP_TIME = 60_000;
-
-/**
- * Targets that ask for the second factor in every session, by their own words or as far as can be told: nothing is
- * opened there without a person, since opening it is what sends the push.
- */
-const pushInside = new Set<string>();
 
 /**
  * Opens a line: the way there by ~/.ssh/config, host keys by known_hosts, the login with whatever it asks. Throws
@@ -37,11 +30,7 @@ const pushInside = new Set<string>();
 export async function openSsh(cluster: ClusterConfig, login: LoginOptions): Promise<Transport> {
   const route = await sshRoute(cluster);
   const target = route.map((h) => `${h.user}@${h.host}:${h.port}`).join(" ");
-  if (login.interactive === false && pushInside.has(target))
-    throw new LoginError(
-      `${cluster.name} asks for the second factor inside each session, so opening it would send a push.`,
-      `Run \`yale login ${cluster.name}\`.`,
-    );
+  checkSilent(cluster.name, target, login);
   const way: SshConnection[] = [];
   try {
     for (const host of route)
@@ -49,22 +38,12 @@ export async function openSsh(cluster: ClusterConfig, login: LoginOptions): Prom
         await connectHost({ cluster: cluster.name, host, chosen: cluster.identity, via: way.at(-1)?.client, login }),
       );
     const line = new SshLine(cluster.name, way);
-    const first = await line.begin(login.signal);
-    if (first === "plain") return line;
-    pushInside.add(target);
-    if (first instanceof Error) throw first;
-    line.asked = true;
+    if (await line.begin(target, login.signal)) line.asked = true;
     return line;
   } catch (error) {
     for (const { client } of way.reverse()) client.destroy();
     throw error;
   }
-}
-
-/** How a session of a shell ended, as far as it was seen. */
-interface ShellEnd {
-  code: number | null | undefined;
-  said: string;
 }
 
 class SshLine implements Transport {
@@ -82,7 +61,7 @@ class SshLine implements Transport {
   readonly #pending = new Set<(reason: Error) => void>();
   #gone: Error | undefined;
   #lose: (reason: Error) => void = () => undefined;
-  #shellEnd: ShellEnd = { code: undefined, said: "" };
+  #shellEnd: () => ShellEnd = () => ({ code: undefined, said: "" });
 
   constructor(name: string, way: readonly SshConnection[]) {
     const last = way.at(-1);
@@ -99,36 +78,17 @@ class SshLine implements Transport {
     this.#shell = new RemoteShell({
       open: () => this.#openShell(),
       alone: (argv, options) => this.#alone(argv, options),
-      startTime: FIRST_SESSION,
+      startTime: FIRST_SESSION_TIME,
       rested: () => this.#sessions.rested(),
     });
     this.#sessions.keep(this.#shell);
     this.#files = new SftpPool(this.#sessions, (onGone) => this.#openFiles(onGone));
   }
 
-  /**
-   * Runs the first session, which tells whether one may work there at all: "forced" where the site runs a command of its
-   * own around it, as login_duo does, or the error of one that was refused in its way. Throws LoginError where no
-   * session works for another reason.
-   */
-  async begin(signal: AbortSignal | undefined): Promise<"forced" | "plain" | LoginError> {
-    const probe = ["sh", "-c", 'test -z "$SSH_ORIGINAL_COMMAND" || printf forced'];
-    try {
-      const { stdout } = await this.#shell.run(probe, { timeout: FIRST_SESSION, ...(signal && { signal }) });
-      return stdout === "forced" ? "forced" : "plain";
-    } catch (error) {
-      const { code, said } = this.#shellEnd;
-      if (this.#gone !== undefined || code === undefined || signal?.aborted) throw error;
-      if (code === 1 && said === "")
-        return new LoginError(
-          `${this.#name} let the key in and then refused the session without a word. That is what a second factor inside the session (login_duo) looks like when its push is refused or nobody answers it.`,
-          `Run \`yale login ${this.#name}\` and approve the push on your telephone. Nothing is tried again by itself.`,
-        );
-      throw new LoginError(
-        `${this.#name} let the login in but runs no commands (code ${code}). It said: “${words([said])}”`,
-        "Check that the account is active and has a login shell; nodes for file transfer run no commands.",
-      );
-    }
+  /** Runs the first session; true if a person had to approve it. Throws LoginError. */
+  begin(target: string, signal: AbortSignal | undefined): Promise<boolean> {
+    const ended = () => (this.#gone === undefined ? this.#shellEnd() : { code: undefined, said: "" });
+    return firstSession({ name: this.#name, target, shell: this.#shell, ended }, signal);
   }
 
   exec(argv: readonly string[], options: ExecOptions = {}): Promise<ExecResult> {
@@ -180,26 +140,25 @@ class SshLine implements Transport {
   }
 
   async #openShell(): Promise<ShellStreams> {
-    const { session: channel, release } = await this.#sessions.open(() => this.#channel(PLAIN_SHELL), {
-      lasting: true,
-    });
-    const end: ShellEnd = { code: undefined, said: "" };
-    this.#shellEnd = end;
+    const { session, release } = await this.#sessions.open(() => this.#channel(PLAIN_SHELL), { lasting: true });
+    const { channel } = session;
+    let said = "";
+    this.#shellEnd = () => ({ code: session.exit?.code, said });
     const hear = (chunk: Buffer) => {
-      if (end.said.length < 2_000) end.said += chunk.toString("latin1");
+      if (said.length < 2_000) said += chunk.toString("latin1");
     };
     channel.on("data", hear);
     channel.stderr.on("data", hear);
-    channel.once("exit", (code: number | null) => {
-      end.code = code;
-    });
-    channel.once("close", release);
-    return { stdin: channel, stdout: channel, stderr: channel.stderr, close: () => this.#kill(channel) };
+    void session.closed.then(release);
+    return { stdin: channel, stdout: channel, stderr: channel.stderr, close: () => this.#kill(session) };
   }
 
-  async #channel(line: string): Promise<ClientChannel> {
+  async #channel(line: string): Promise<Session> {
     try {
-      return await this.#call<ClientChannel>((done) => this.#client.exec(line, done));
+      return await this.#call<Session>((done) =>
+        // Listened to at once: how a quick command ends may stand in the same packet as that it began.
+        this.#client.exec(line, (error, channel) => done(error, error ? (undefined as never) : new Session(channel))),
+      );
     } catch (error) {
       if (isYaleError(error) || isRefusal(error)) throw error;
       const message = words([(error as Error).message]);
@@ -208,10 +167,13 @@ class SshLine implements Transport {
   }
 
   /** Ends what runs in a channel, and the channel. */
-  #kill(channel: ClientChannel): void {
+  #kill(session: Session): void {
     if (this.#gone !== undefined) return;
-    signalChannel(this.#client, channel, "KILL");
-    channel.close();
+    signalChannel(this.#client, session.channel, "KILL");
+    session.channel.close();
+    // ssh2 tells of the end only when all output was taken.
+    session.channel.resume();
+    session.channel.stderr.resume();
   }
 
   async #openFiles(onGone: () => void): Promise<SftpChannel> {
@@ -251,7 +213,7 @@ class SshLine implements Transport {
       if (this.#gone !== undefined) return reject(this.#gone);
       if (options.signal?.aborted) return reject(new InterruptedError(`${argv[0]} was interrupted.`));
       const timeout = options.timeout ?? 60_000;
-      let channel: ClientChannel | undefined;
+      let running: Session | undefined;
       let over = false;
       const settle = () => {
         if (over) return false;
@@ -264,7 +226,7 @@ class SshLine implements Transport {
       const stop = (error: Error) => {
         if (!settle()) return;
         reject(error);
-        if (channel !== undefined) this.#kill(channel);
+        if (running !== undefined) this.#kill(running);
       };
       const late = () => stop(new ConnectionError(`${argv[0]} did not end within ${timeout / 1000} s.`, "Try again."));
       const abort = () => stop(new InterruptedError(`${argv[0]} was interrupted.`));
@@ -274,8 +236,8 @@ class SshLine implements Transport {
       this.#sessions
         .open(() => this.#channel(line), { cancelled: () => over })
         .then(({ session, release }) => {
-          session.once("close", release);
-          channel = session;
+          void session.closed.then(release);
+          running = session;
           if (over) return this.#kill(session);
           collect(session, options, stop, argv[0] ?? "").then((result) => settle() && resolve(result), stop);
         }, stop);
@@ -283,13 +245,30 @@ class SshLine implements Transport {
   }
 }
 
+/** A channel that runs a command, and how it ends. */
+class Session {
+  readonly channel: ClientChannel;
+  readonly closed: Promise<void>;
+  /** What its command ended with, if that was told. */
+  exit: { code: number | null; signal?: string } | undefined;
+
+  constructor(channel: ClientChannel) {
+    this.channel = channel;
+    this.closed = new Promise((resolve) => channel.once("close", () => resolve()));
+    channel.once("exit", (code: number | null, signal?: string) => {
+      this.exit = { code, ...(signal === undefined ? {} : { signal }) };
+    });
+  }
+}
+
 /** Feeds a command and gathers what it says until its channel closes. */
 async function collect(
-  channel: ClientChannel,
+  session: Session,
   options: ExecOptions,
   stop: (error: Error) => void,
   program: string,
 ): Promise<ExecResult> {
+  const { channel } = session;
   const out: Buffer[] = [];
   const err: Buffer[] = [];
   let size = 0;
@@ -302,20 +281,15 @@ async function collect(
   channel.on("data", (chunk: Buffer) => (options.onStdout ? options.onStdout(chunk) : keep(out, chunk)));
   channel.stderr.on("data", (chunk: Buffer) => keep(err, chunk));
   channel.on("error", () => undefined);
-  let ended: { code: number | null; signal?: string } | undefined;
-  channel.once("exit", (code: number | null, signal?: string) => {
-    ended = { code, ...(signal === undefined ? {} : { signal }) };
-  });
-  const closed = new Promise((resolve) => channel.once("close", resolve));
-  feed(channel, options.input, closed).catch((error: Error) => stop(error));
-  await closed;
-  if (ended === undefined)
+  feed(channel, options.input, session.closed).catch((error: Error) => stop(error));
+  await session.closed;
+  if (session.exit === undefined)
     throw new ConnectionError(
       `How ${program} ended is not known: its session was closed without a code.`,
       "Try again.",
     );
   const text = (parts: Buffer[]) => Buffer.concat(parts).toString("utf8");
-  return { ...ended, stdout: text(out), stderr: text(err) };
+  return { ...session.exit, stdout: text(out), stderr: text(err) };
 }
 
 /** Writes a command's input as fast as it takes it, until it has ended. */

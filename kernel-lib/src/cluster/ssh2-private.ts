@@ -44,12 +44,14 @@ export function watchLogin(client: Client, watch: LoginWatch): void {
 
 /**
  * Sends a signal to what runs in a channel (RFC 4254, 6.9; OpenSSH's sshd since 7.9 gives it to the process group). The
- * public call sends nothing once the channel's input has ended.
+ * public call sends nothing once the channel's input has ended. To a channel that both sides have closed nothing may be
+ * sent: sshd ends the whole line over it.
  */
 export function signalChannel(client: Client, channel: ClientChannel, name: "KILL"): void {
-  const id = (channel as unknown as { outgoing?: { id?: number } }).outgoing?.id;
+  const { id, state } = (channel as unknown as { outgoing?: { id?: number; state?: string } }).outgoing ?? {};
   const protocol = (client as unknown as Internals)._protocol;
-  if (id === undefined || protocol?.signal === undefined) throw changed();
+  if (state === "closing" || state === "closed") return;
+  if (id === undefined || state === undefined || protocol?.signal === undefined) throw changed();
   protocol.signal(id, name);
 }
 

@@ -1,0 +1,370 @@
+/**
+ * The way to a cluster through the system's own OpenSSH, for logins that only it can do (certificates, FIDO keys,
+ * GSSAPI, ProxyCommand): one master connection (ControlMaster), and an `ssh` for each session over its socket. The
+ * contract is that of ssh.ts.
+ */
+import { type ChildProcessWithoutNullStreams, spawn } from "node:child_process";
+import { randomBytes } from "node:crypto";
+import { constants } from "node:os";
+import { pipeline } from "node:stream/promises";
+import type { ClusterConfig } from "../config/index.js";
+import { ConnectionError, InterruptedError } from "../errors.js";
+import { checkSilent, FIRST_SESSION_TIME, firstSession, type ShellEnd } from "./first-session.js";
+import { lastLine, type Master, openMaster } from "./openssh-master.js";
+import { sftpOverStreams } from "./openssh-sftp.js";
+import { RemoteShell, type ShellStreams } from "./remote-shell.js";
+import { Sessions } from "./sessions.js";
+import { SftpPool } from "./sftp-pool.js";
+import { endShell, reportedCommand, reportedShell } from "./shell.js";
+import { type SftpChannel, wrapSftp } from "./ssh-sftp.js";
+import type { ExecOptions, ExecResult, LoginOptions, Transport } from "./transport.js";
+
+/** Milliseconds between looks at a master that is not ours, and for its answer: dead within 30 s. */
+const LOOK_EVERY = 10_000;
+const LOOK_TIME = 15_000;
+/** Milliseconds that ending what was interrupted may take. */
+const END_TIME = 10_000;
+/** Bytes of output that a command may give where nobody takes it piece by piece. */
+const FLOOD = 64 << 20;
+
+/** Opens it. Throws LoginError, HostKeyError, ConnectionError, ConfigError and InterruptedError. */
+export async function openOpenSsh(cluster: ClusterConfig, login: LoginOptions): Promise<Transport> {
+  const target = `openssh ${cluster.user}@${cluster.host}:${cluster.port} ${cluster.proxyJump}`;
+  checkSilent(cluster.name, target, login);
+  const line = new OpenSsh(cluster.name, await openMaster(cluster, login));
+  try {
+    await line.begin(target, login.signal);
+    return line;
+  } catch (error) {
+    await line.close();
+    throw error;
+  }
+}
+
+/** The far side does not allow one more session now; has the reason that sessions.ts knows it by. */
+class Refused extends Error {
+  readonly reason = 2;
+}
+
+/** A session whose command has begun. */
+interface Session {
+  child: ChildProcessWithoutNullStreams;
+  /** Of the command on the far side, which leads its process group. */
+  pid: number;
+  mark: string;
+  /** All of standard error so far. */
+  errors: Buffer[];
+  /** Resolves with ssh's exit code when it has ended. */
+  ended: Promise<number | null>;
+}
+
+class OpenSsh implements Transport {
+  readonly kind = "openssh";
+  asked: boolean;
+  readonly greeting: string;
+  readonly lost: Promise<Error>;
+  readonly #cluster: string;
+  readonly #master: Master;
+  readonly #sessions = new Sessions();
+  readonly #shell: RemoteShell;
+  readonly #files: SftpPool;
+  readonly #children = new Set<ChildProcessWithoutNullStreams>();
+  #shellEnd: Promise<ShellEnd> = Promise.resolve({ code: undefined, said: "" });
+  #gone: Error | undefined;
+  #lose: (reason: Error) => void = () => undefined;
+
+  constructor(cluster: string, master: Master) {
+    this.#cluster = cluster;
+    this.#master = master;
+    this.asked = master.asked;
+    this.greeting = master.greeting;
+    this.lost = new Promise((resolve) => {
+      this.#lose = resolve;
+    });
+    void master.lost.then((reason) => this.#die(reason));
+    this.#shell = new RemoteShell({
+      open: () => this.#openShell(),
+      alone: (argv, options) => this.#alone(argv, options),
+      startTime: FIRST_SESSION_TIME,
+      rested: () => this.#sessions.rested(),
+    });
+    this.#sessions.keep(this.#shell);
+    this.#files = new SftpPool(this.#sessions, (onGone) => this.#openFiles(onGone));
+    if (master.borrowed) this.#watch();
+  }
+
+  /** Runs the first session. Throws LoginError where none works. */
+  async begin(target: string, signal: AbortSignal | undefined): Promise<void> {
+    const ended = () => (this.#gone === undefined ? this.#shellEnd : { code: undefined, said: "" });
+    if (await firstSession({ name: this.#cluster, target, shell: this.#shell, ended }, signal)) this.asked = true;
+  }
+
+  exec(argv: readonly string[], options: ExecOptions = {}): Promise<ExecResult> {
+    const { shared, input, onStdout, ...rest } = options;
+    if (shared === true && input === undefined && onStdout === undefined) return this.#shell.run(argv, rest);
+    return this.#alone(argv, options);
+  }
+
+  sftp(channel = 0): ReturnType<SftpPool["sftp"]> {
+    return this.#files.sftp(channel);
+  }
+
+  async close(): Promise<void> {
+    this.#die(new ConnectionError(`The line to ${this.#cluster} was closed.`, "It is opened again when needed."));
+    await this.#master.close();
+  }
+
+  /** The line is gone: everything that waits hears of it. */
+  #die(reason: Error): void {
+    if (this.#gone !== undefined) return;
+    this.#gone = reason;
+    this.#lose(reason);
+    this.#sessions.close(reason);
+    this.#shell.close(reason);
+    for (const child of this.#children) child.kill("SIGKILL");
+  }
+
+  /** Looks after a master that is not ours, which may know no keepalive. */
+  #watch(): void {
+    const timer = setInterval(async () => {
+      try {
+        await this.exec(["true"], { shared: true, timeout: LOOK_TIME });
+      } catch (cause) {
+        const what = `The line to ${this.#cluster} was lost: the ssh connection that it used does not answer.`;
+        this.#die(new ConnectionError(what, "Try again.", { cause }));
+      }
+    }, LOOK_EVERY);
+    timer.unref();
+    void this.lost.then(() => clearInterval(timer));
+  }
+
+  #spawn(args: readonly string[]): ChildProcessWithoutNullStreams {
+    if (this.#gone !== undefined) throw this.#gone;
+    const child = spawn("ssh", args, { stdio: ["pipe", "pipe", "pipe"], env: { ...process.env, LC_ALL: "C" } });
+    this.#children.add(child);
+    child.stdin.on("error", () => undefined);
+    return child;
+  }
+
+  /** Starts a session and resolves when its command begins, which it tells by `mark`. */
+  async #begin(
+    mark: string,
+    line: string,
+    onChild?: (child: ChildProcessWithoutNullStreams) => void,
+  ): Promise<Session> {
+    const child = this.#spawn([...this.#master.session, line]);
+    onChild?.(child);
+    const errors: Buffer[] = [];
+    const ended = this.#endOf(child);
+    const pid = await new Promise<number | undefined>((resolve) => {
+      child.stderr.on("data", (chunk: Buffer) => {
+        errors.push(chunk);
+        const { pid } = report(errors, mark);
+        if (pid !== undefined) resolve(pid);
+      });
+      void ended.then(() => resolve(report(errors, mark).pid));
+    });
+    if (pid !== undefined) return { child, pid, mark, errors, ended };
+    throw await this.#failure(Buffer.concat(errors).toString("latin1"));
+  }
+
+  #endOf(child: ChildProcessWithoutNullStreams): Promise<number | null> {
+    return new Promise((resolve) => {
+      const end = (code: number | null) => {
+        this.#children.delete(child);
+        resolve(code);
+      };
+      child.once("close", end);
+      child.once("error", () => end(null));
+    });
+  }
+
+  /** Why a session ended before it began. */
+  async #failure(said: string): Promise<Error> {
+    if (this.#gone !== undefined) return this.#gone;
+    if (/session request failed|session open refused/i.test(said)) return new Refused(lastLine(said));
+    // The master's own end is heard a moment later than that of its sessions.
+    if (!(await this.#master.alive())) return this.#whyLost();
+    return new ConnectionError(
+      `${this.#cluster} opens no session: ${lastLine(said) || "it says nothing"}.`,
+      "Try again.",
+    );
+  }
+
+  async #whyLost(): Promise<Error> {
+    let timer: NodeJS.Timeout | undefined;
+    const unknown = new Promise<Error>((resolve) => {
+      const reason = new ConnectionError(`The line to ${this.#cluster} was lost.`, "Try again.");
+      timer = setTimeout(() => resolve(reason), 1_000);
+    });
+    const reason = await Promise.race([this.#master.lost, this.lost, unknown]);
+    clearTimeout(timer);
+    this.#die(reason);
+    return reason;
+  }
+
+  /** A command in a session of its own. */
+  #alone(argv: readonly string[], options: ExecOptions): Promise<ExecResult> {
+    return new Promise((resolve, reject) => {
+      const mark = randomBytes(16).toString("hex");
+      const line = reportedCommand(argv, mark, options.cwd);
+      if (this.#gone !== undefined) return reject(this.#gone);
+      if (options.signal?.aborted) return reject(new InterruptedError(`${argv[0]} was interrupted.`));
+      const timeout = options.timeout ?? 60_000;
+      let child: ChildProcessWithoutNullStreams | undefined;
+      let begun: Session | undefined;
+      let over = false;
+      const settle = () => {
+        if (over) return false;
+        over = true;
+        clearTimeout(timer);
+        options.signal?.removeEventListener("abort", abort);
+        return true;
+      };
+      const stop = (error: Error) => {
+        if (!settle()) return;
+        reject(this.#gone ?? error);
+        child?.kill("SIGKILL");
+        if (begun !== undefined) this.#endThere(begun);
+      };
+      const late = () => stop(new ConnectionError(`${argv[0]} did not end within ${timeout / 1000} s.`, "Try again."));
+      const abort = () => stop(new InterruptedError(`${argv[0]} was interrupted.`));
+      const timer = setTimeout(late, timeout);
+      options.signal?.addEventListener("abort", abort, { once: true });
+      void this.lost.then(stop);
+      const start = () =>
+        this.#begin(mark, line, (started) => {
+          child = started;
+        });
+      this.#sessions
+        .open(start, { cancelled: () => over })
+        .then(({ session, release }) => {
+          void session.ended.then(release);
+          begun = session;
+          if (over) {
+            session.child.kill("SIGKILL");
+            this.#endThere(session);
+            return;
+          }
+          this.#collect(session, options, stop, argv[0] ?? "").then((result) => settle() && resolve(result), stop);
+        })
+        .catch(stop);
+    });
+  }
+
+  /** Feeds a command and gathers what it says until its session ends. */
+  async #collect(
+    session: Session,
+    options: ExecOptions,
+    stop: (error: Error) => void,
+    program: string,
+  ): Promise<ExecResult> {
+    const { child, errors, mark } = session;
+    const out: Buffer[] = [];
+    let size = 0;
+    const count = (chunk: Buffer) => {
+      size += chunk.length;
+      if (size > FLOOD)
+        stop(new ConnectionError(`${program} gave more than ${FLOOD >> 20} MiB of output.`, "Take it by files."));
+    };
+    child.stderr.on("data", count);
+    child.stdout.on("data", (chunk: Buffer) => {
+      if (options.onStdout) return options.onStdout(chunk);
+      count(chunk);
+      out.push(chunk);
+    });
+    const { input } = options;
+    if (input === undefined || typeof input === "string" || input instanceof Uint8Array) child.stdin.end(input);
+    // A command that closes its input early is not an error; a stream that breaks is.
+    else
+      pipeline(input, child.stdin).catch((error: NodeJS.ErrnoException) => {
+        if (!["EPIPE", "ECONNRESET", "ERR_STREAM_PREMATURE_CLOSE", "ERR_STREAM_DESTROYED"].includes(error.code ?? ""))
+          stop(error);
+      });
+    await session.ended;
+    const { code, text } = report(errors, mark);
+    if (code !== undefined) return { ...ending(code), stdout: Buffer.concat(out).toString("utf8"), stderr: text };
+    if (!(await this.#master.alive())) throw await this.#whyLost();
+    throw new ConnectionError(
+      `How ${program} ended on ${this.#cluster} is not known: its session was cut off.`,
+      "Try again.",
+    );
+  }
+
+  /** Ends what a session was running: sshd lets it go on when its session is closed. */
+  #endThere({ pid }: Session): void {
+    if (this.#gone !== undefined) return;
+    this.#alone(["/bin/sh", "-c", endShell(pid, pid)], { timeout: END_TIME }).catch(() => undefined);
+  }
+
+  async #openShell(): Promise<ShellStreams> {
+    const mark = randomBytes(16).toString("hex");
+    const start = () =>
+      this.#begin(mark, reportedShell(mark), (child) => {
+        this.#shellEnd = this.#hear(child);
+      });
+    const { session, release } = await this.#sessions.open(start, { lasting: true });
+    void session.ended.then(release);
+    const { stdin, stdout, stderr } = session.child;
+    return { stdin, stdout, stderr, close: () => void session.child.kill("SIGKILL") };
+  }
+
+  /** How a session ends, with the beginning of what it says. */
+  #hear(child: ChildProcessWithoutNullStreams): Promise<ShellEnd> {
+    let said = "";
+    child.stderr.on("data", (chunk: Buffer) => {
+      if (said.length < 2_000) said += chunk.toString("latin1");
+    });
+    return this.#endOf(child).then((code) => ({ code, said }));
+  }
+
+  async #openFiles(onGone: () => void): Promise<SftpChannel> {
+    const child = this.#spawn(["-s", ...this.#master.session, "sftp"]);
+    let said = "";
+    child.stderr.on("data", (chunk: Buffer) => {
+      said = (said + chunk.toString("latin1")).slice(-4_096);
+    });
+    const ended = this.#endOf(child);
+    try {
+      const channel = wrapSftp(await sftpOverStreams(child.stdout, child.stdin), this.lost);
+      void ended.then(onGone);
+      return channel;
+    } catch (error) {
+      child.kill("SIGKILL");
+      await ended;
+      const why = await this.#failure(said);
+      // What ssh2 says of the first bytes tells more than that ssh ended.
+      throw why instanceof Refused || this.#gone !== undefined ? why : error;
+    }
+  }
+}
+
+/** What standard error tells of a command, by {@link reportedCommand}. */
+interface Report {
+  pid?: number;
+  code?: number;
+  /** What the command itself wrote. */
+  text: string;
+}
+
+function report(errors: readonly Buffer[], mark: string): Report {
+  const all = Buffer.concat(errors);
+  const text = all.toString("latin1");
+  const begin = new RegExp(`${mark}P(\\d+)\\n`).exec(text);
+  const end = new RegExp(`${mark}E(\\d+)\\n`).exec(text);
+  // What a start-up file prints before is not the command's.
+  const from = begin === null ? 0 : begin.index + begin[0].length;
+  return {
+    ...(begin === null ? {} : { pid: Number(begin[1]) }),
+    ...(end === null ? {} : { code: Number(end[1]) }),
+    text: all.subarray(from, end?.index).toString("utf8"),
+  };
+}
+
+const SIGNALS = new Map(Object.entries(constants.signals).map(([name, number]) => [number, name]));
+
+/** A shell tells a signal by 128 and its number. */
+function ending(code: number): Pick<ExecResult, "code" | "signal"> {
+  const signal = SIGNALS.get(code - 128);
+  return signal === undefined ? { code } : { code: null, signal };
+}
