@@ -457,6 +457,23 @@ describe("lines that can't be made", () => {
     expect(refused).toMatchObject({ code: "connection", what: expect.stringContaining("refused the connection") });
   });
 
+  it("waits no longer than ConnectTimeout for an answer, but for a person", async () => {
+    writeFileSync(config(), "ConnectTimeout 1\n");
+    // An address that belongs to nobody (RFC 5737); what comes of it is the network's business, but it comes soon.
+    const start = Date.now();
+    const nobody = await failure(open("key", undefined, { changes: { host: "198.51.100.1" } }));
+    expect(nobody).toMatchObject({ code: "connection" });
+    expect(Date.now() - start).toBeLessThan(10_000);
+    const server = createServer();
+    await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+    const { port } = server.address() as { port: number };
+    const silent = await failure(open("key", undefined, { changes: { port } }));
+    expect(silent).toMatchObject({ code: "connection", what: expect.stringContaining("nothing came for 1 s") });
+    server.close();
+    rmSync(known());
+    await open("key", new Person(() => new Promise((resolve) => setTimeout(() => resolve("yes"), 2_500))));
+  });
+
   it("knows a server that has too many logins, and one that is none", async () => {
     const server = createServer((socket) => socket.destroy());
     await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));

@@ -42,7 +42,7 @@ export interface ConnectOptions {
   login: LoginOptions;
 }
 
-/** Milliseconds for a TCP connection, unless ConnectTimeout says otherwise; and for the exchange of keys after it. */
+/** Milliseconds for a TCP connection, and for the exchange of keys after it, unless ConnectTimeout says otherwise. */
 const CONNECT_TIME = 15_000;
 const HANDSHAKE_TIME = 30_000;
 /** Milliseconds of silence after an answer: a push stands for a minute at Duo. */
@@ -89,7 +89,12 @@ export async function connectHost(options: ConnectOptions): Promise<SshConnectio
     lose = resolve;
   });
   let stage: "handshake" | "login" | "open" = "handshake";
-  let timer = setTimeout(() => end(silent(host, "the exchange of keys", HANDSHAKE_TIME)), HANDSHAKE_TIME);
+  let timer: NodeJS.Timeout | undefined;
+  const hurry = () => {
+    const time = host.connectTimeout ?? HANDSHAKE_TIME;
+    const late = () => (checker.asks ? hurry() : end(silent(host, "the exchange of keys", time)));
+    timer = setTimeout(late, time);
+  };
   const end = (error?: Error) => {
     clearTimeout(timer);
     login.signal?.removeEventListener("abort", abort);
@@ -123,6 +128,7 @@ export async function connectHost(options: ConnectOptions): Promise<SshConnectio
     });
   });
   login.signal?.addEventListener("abort", abort, { once: true });
+  hurry();
   try {
     client.connect({
       sock: socket as Socket,
@@ -300,6 +306,8 @@ function lostBy(host: SshHost, error?: Error & { level?: string }): ConnectionEr
 /** Whether the key that a host shows is the one it is known by. */
 class HostKeyCheck {
   failure: Error | undefined;
+  /** A person is being asked. */
+  asks = false;
   readonly #options: ConnectOptions;
   readonly #known: readonly KnownHost[];
   readonly #over: AbortSignal;
@@ -366,7 +374,8 @@ class HostKeyCheck {
         `Run \`yale login ${cluster}\` and confirm it.`,
       );
     const also = others.map((o) => `${o.type} (${o.file}:${o.line})`).join(", ");
-    const answers = await login.ask(
+    this.asks = true;
+    const asked = login.ask(
       {
         cluster,
         kind: "host_key",
@@ -382,6 +391,9 @@ class HostKeyCheck {
       },
       this.#over,
     );
+    const answers = await asked.finally(() => {
+      this.asks = false;
+    });
     if (this.#over.aborted) throw new InterruptedError("The question was withdrawn.");
     const answer = answers?.[0]?.trim() ?? "";
     if (answer !== print && !/^y(es)?$/i.test(answer))
