@@ -109,7 +109,7 @@ export class PdfPool {
     const { pending } = slot;
     if (pending === undefined) return;
     slot.worker ??= new Worker(distFile("pdf-worker.cjs"), {
-      resourceLimits: { maxOldGenerationSizeMb: HEAP_LIMIT },
+      resourceLimits: { maxOldGenerationSizeMb: HEAP_LIMIT, maxYoungGenerationSizeMb: 8 },
       // What pdf.js prints belongs to nobody's terminal.
       stdout: true,
       stderr: true,
