@@ -7,7 +7,7 @@ import { createHash } from "node:crypto";
 import { posix } from "node:path";
 import { isYaleError, QuotaError, TransferError } from "../errors.js";
 import type { TreeFile } from "./transfer-tree.js";
-import { eachOf } from "./transfer-work.js";
+import { amount, eachOf } from "./transfer-work.js";
 import type { ExecOptions, ExecResult, Sftp, Transport } from "./transport.js";
 
 /** A stretch of a far file. */
@@ -200,30 +200,36 @@ export class FarSide {
   async explain(error: unknown, sftp: Sftp, folder: string, needed: number): Promise<Error> {
     if (isYaleError(error)) return error;
     const said = error instanceof Error ? error.message : String(error);
-    let why = FULL.exec(said)?.[0];
+    // A call of this machine's own disk.
+    if (error instanceof Error && "syscall" in error)
+      return new TransferError(`A file could not be read: ${said}.`, "Check its permissions.", { cause: error });
     const free = await sftp.free(folder).catch(() => undefined);
-    if (why === undefined && free !== undefined && (free.bytes < 1 << 20 || free.files === 0))
-      why = free.files === 0 ? "No room for more files" : "No space left on device";
-    if (why === undefined) {
+    let full = fullness(said);
+    if (full === undefined && free !== undefined && free.files === 0) full = "There is no room for more files";
+    if (full === undefined && free !== undefined && free.bytes < 1 << 20) full = "No space is left";
+    if (full === undefined) {
       // A full quota shows in neither: one more megabyte is tried, where the tool says why it fails.
-      const probe = `exec dd if=/dev/zero of="$1" bs=65536 count=16`;
       const path = posix.join(folder, ".yale-jobs-space.part");
-      const result = await this.run(probe, [path], { timeout: 60_000 }).catch(() => undefined);
-      why = FULL.exec(result?.stderr ?? "")?.[0];
+      const probe = this.run('exec dd if=/dev/zero of="$1" bs=65536 count=16', [path], { timeout: 60_000 });
+      full = fullness((await probe.catch(() => undefined))?.stderr ?? "");
       await sftp.unlink(path).catch(() => undefined);
     }
-    if (why === undefined)
-      return error instanceof Error && "syscall" in error
-        ? error
-        : new TransferError(`The far side refused a file in ${folder}: ${said}.`, "Check its permissions.", {
-            cause: error,
-          });
+    if (full === undefined)
+      return new TransferError(`The far side refused a file in ${folder}: ${said}.`, "Check its permissions.", {
+        cause: error,
+      });
     return new QuotaError(
-      `${why} at ${folder}: ${needed} bytes were still to be sent${free === undefined ? "" : ` and ${free.bytes} are free`}.`,
+      `${full} at ${folder}; ${amount(needed)} were still to be sent${free === undefined ? "" : `, and ${amount(free.bytes)} are free`}.`,
       "Make room there, then try again: what arrived stays, and the rest is sent.",
       { cause: error },
     );
   }
+}
+
+/** What an error says of a disk or quota that is full. */
+function fullness(said: string): string | undefined {
+  if (/no space left|file system is full|ENOSPC/i.test(said)) return "No space is left";
+  return /quota exceeded|EDQUOT/i.test(said) ? "The quota is full" : undefined;
 }
 
 /** Hashes of stretches of far files for one transfer: those that are asked for while a command runs share the next. */
@@ -270,7 +276,6 @@ export class FarHashes {
 }
 
 const KNOWN = new WeakMap<Transport, Promise<FarSide>>();
-const FULL = /no space left(?: on device)?|(?:disk )?quota exceeded|file system is full|ENOSPC|EDQUOT/i;
 
 /** File names for the standard input of a tool: each begins with `./`, so that none passes for an option. */
 export function nameList(paths: readonly string[]): Uint8Array {
@@ -289,9 +294,12 @@ export function oneLine(stderr: string): string {
     .trim()
     .split("\n");
   // tar's last line says only that something was wrong before.
-  return (lines.find((l) => FULL.test(l)) ?? lines.find((l) => /cannot|denied/i.test(l)) ?? lines.at(-1) ?? "").slice(
-    -300,
-  );
+  return (
+    lines.find((l) => fullness(l) !== undefined) ??
+    lines.find((l) => /cannot|denied/i.test(l)) ??
+    lines.at(-1) ??
+    ""
+  ).slice(-300);
 }
 
 async function readBack(sftp: Sftp, { path, at, length }: Range, signal: AbortSignal): Promise<string> {

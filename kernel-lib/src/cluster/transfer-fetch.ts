@@ -11,9 +11,8 @@ import { hashOf, type Moving, receiveFile } from "./transfer-file.js";
 import { Lanes } from "./transfer-lanes.js";
 import { diskFull } from "./transfer-local.js";
 import { cut, receivePack } from "./transfer-pack.js";
-import { amount } from "./transfer-send.js";
 import { farTree, type TreeFile } from "./transfer-tree.js";
-import { eachOf, Meter, type Scope } from "./transfer-work.js";
+import { amount, eachOf, Meter, type Scope } from "./transfer-work.js";
 import type { Transport } from "./transport.js";
 
 /** Packs and big files under way at once. */

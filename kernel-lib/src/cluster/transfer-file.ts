@@ -118,6 +118,10 @@ export async function sendFile(
       await scope.race(Promise.all(settled));
       await scope.race(Promise.all([target.sync(), lanes.sftp.chmod(remote, file.mode)]));
       await unchanged(source, local, file);
+    } catch (error) {
+      // Before what still runs fails for want of the file.
+      scope.fail(error);
+      throw error;
     } finally {
       journal.mark(index, arrived.mark, true);
       // Not waited for: after an interruption the far side may not answer.
@@ -234,6 +238,9 @@ export async function receiveFile(
       await fetch(have, file.size, add);
       await scope.race(Promise.all(settled));
       await target.sync();
+    } catch (error) {
+      scope.fail(error);
+      throw error;
     } finally {
       void source.close();
     }

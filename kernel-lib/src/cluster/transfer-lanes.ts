@@ -111,7 +111,13 @@ export class WideFile {
    */
   async begin<T>(work: (handle: FileHandle) => Promise<T>): Promise<{ lane: number; result: Promise<T> }> {
     const lane = await this.#lanes.acquire((i) => this.#handles[i] !== undefined);
-    const result = work(this.#handles[lane] as FileHandle);
+    const handle = this.#handles[lane];
+    if (handle === undefined) {
+      // It was closed while this call waited: the transfer is over.
+      this.release(lane);
+      throw new Error("The file was closed.");
+    }
+    const result = work(handle);
     result.catch(() => undefined);
     return { lane, result };
   }

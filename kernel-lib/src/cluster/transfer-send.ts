@@ -4,20 +4,23 @@ import * as fs from "node:fs/promises";
 import { join, posix, resolve } from "node:path";
 import { isYaleError, QuotaError, TransferError } from "../errors.js";
 import { cacheDir } from "../paths.js";
-import type { Room, TransferProgress, TransferResult, UploadOptions } from "./transfer.js";
+import type { TransferProgress, TransferResult, UploadOptions } from "./transfer.js";
 import { FarHashes, FarSide } from "./transfer-far.js";
 import { BLOCK, hashOf, type Moving, sendFile } from "./transfer-file.js";
 import { Journal } from "./transfer-journal.js";
 import { Lanes } from "./transfer-lanes.js";
 import { type Cut, cut, farHashes, packHash, sendPack } from "./transfer-pack.js";
-import { localTree, type Tree, type TreeFile } from "./transfer-tree.js";
-import { eachOf, Meter, type Scope } from "./transfer-work.js";
+import { farTree, localTree, type Tree, type TreeFile } from "./transfer-tree.js";
+import { amount, eachOf, Meter, type Scope } from "./transfer-work.js";
 import { isMissing, type Sftp, type Transport } from "./transport.js";
 
 /** Packs and big files under way at once: while one waits for its hash, others send. */
 const AT_ONCE = 3;
 /** Folders made, and links, at once. */
 const FOLDERS = 32;
+
+/** Bytes and files that are free. */
+type Room = NonNullable<Awaited<ReturnType<Sftp["free"]>>>;
 
 /** What {@link sendTree} is given. */
 export interface SendOptions extends Omit<UploadOptions, "signal" | "onProgress"> {
@@ -30,7 +33,7 @@ export async function sendTree(
   transport: Transport,
   local: string,
   remote: string,
-  { scope, tell, quota, journals }: SendOptions,
+  { scope, tell, journals }: SendOptions,
 ): Promise<TransferResult> {
   const folder = posix.dirname(remote);
   const sftp = await scope.race(transport.sftp());
@@ -76,7 +79,12 @@ export async function sendTree(
     }
     const part = partName(remote, journal.token);
     const plan = cut(tree.files);
-    checkRoom(folder, [free, await scope.race(Promise.resolve(quota?.(folder)))], tree, plan, journal);
+    const held = async () => {
+      if ((await statIfThere(sftp, part)) === undefined) return { bytes: 0, files: 0 };
+      const found = await farTree(far, sftp, part, () => false, scope.signal);
+      return { bytes: found.bytes, files: found.files.length + found.folders.length };
+    };
+    await scope.race(checkRoom(folder, tree, free, held));
     const [lanes] = await Promise.all([
       scope.race(Lanes.open(transport, "up")),
       single === undefined ? makeFolders(sftp, part, tree, scope) : scope.race(sftp.mkdir(folder, 0o700)),
@@ -176,28 +184,25 @@ async function sendAll(
   );
 }
 
-/** Throws QuotaError if what is still to be sent does not fit at `folder`. */
-function checkRoom(
+/** Throws QuotaError if what is still to be sent does not fit at `folder`; `held` tells what unfinished parts take. */
+async function checkRoom(
   folder: string,
-  rooms: readonly (Room | undefined)[],
   tree: Tree,
-  plan: Cut,
-  journal: Journal,
-): void {
+  free: Room | undefined,
+  held: () => Promise<{ bytes: number; files: number }>,
+): Promise<void> {
   let bytes = tree.bytes;
   let files = tree.files.length + tree.folders.length + tree.links.length;
-  for (const { index, files: packed } of plan.packs)
-    if (journal.packs.has(index)) {
-      files -= packed.length;
-      for (const { size } of packed) bytes -= size;
-    }
-  for (const { index } of plan.single) bytes -= journal.marks.get(index) ?? 0;
-  const room = (what: "bytes" | "files") => Math.min(...rooms.map((r) => r?.[what] ?? Number.POSITIVE_INFINITY));
+  if (free === undefined || (free.bytes >= bytes && free.files >= files)) return;
+  // What an earlier call left is kept, or makes room for what replaces it.
+  const there = await held();
+  bytes = Math.max(0, bytes - there.bytes);
+  files = Math.max(0, files - there.files);
   const fix = "Make room there, or use another job_dir. Nothing was sent.";
-  if (room("bytes") < bytes)
-    throw new QuotaError(`${amount(bytes)} are to be sent and ${amount(room("bytes"))} are free at ${folder}.`, fix);
-  if (room("files") < files)
-    throw new QuotaError(`${files} files are to be made and ${room("files")} are allowed at ${folder}.`, fix);
+  if (free.bytes < bytes)
+    throw new QuotaError(`${amount(bytes)} are to be sent and ${amount(free.bytes)} are free at ${folder}.`, fix);
+  if (free.files < files)
+    throw new QuotaError(`${files} files are to be made and ${free.files} are allowed at ${folder}.`, fix);
 }
 
 /** What the disk of a folder has free; that of the nearest folder above it if it is yet to be made. */
@@ -262,11 +267,4 @@ async function statIfThere(sftp: Sftp, path: string) {
     if (isMissing(error)) return undefined;
     throw error;
   }
-}
-
-/** Bytes for people. */
-export function amount(bytes: number): string {
-  if (bytes < 1 << 20) return `${bytes} bytes`;
-  const [unit, name] = bytes < 1 << 30 ? [1 << 20, "MiB"] : [1 << 30, "GiB"];
-  return `${(bytes / unit).toFixed(1)} ${name}`;
 }

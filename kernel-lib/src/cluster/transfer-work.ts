@@ -63,14 +63,14 @@ export class Scope {
     });
   }
 
-  /** Runs the whole; the first error of any part is what it throws. */
+  /** Runs the whole, and ends what is left of it if it fails. */
   async run<T>(work: () => Promise<T>): Promise<T> {
     try {
       this.signal.throwIfAborted();
       return await work();
     } catch (error) {
       this.fail(error);
-      throw this.signal.reason;
+      throw error;
     } finally {
       this.#caller?.removeEventListener("abort", this.#onAbort);
     }
@@ -116,4 +116,11 @@ export class Meter {
   tell(): void {
     this.#tell?.({ files: this.files, bytes: Math.min(this.bytes, this.#total), total: this.#total });
   }
+}
+
+/** Bytes for people. */
+export function amount(bytes: number): string {
+  if (bytes < 1 << 20) return `${bytes} bytes`;
+  const [unit, name] = bytes < 1 << 30 ? [1 << 20, "MiB"] : [1 << 30, "GiB"];
+  return `${(bytes / unit).toFixed(1)} ${name}`;
 }

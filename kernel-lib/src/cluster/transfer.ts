@@ -21,12 +21,6 @@ export interface TransferProgress {
   total: number;
 }
 
-/** Room that is left to a user. */
-export interface Room {
-  bytes?: number;
-  files?: number;
-}
-
 /** Options of {@link uploadTree} and {@link downloadTree}. */
 export interface TransferOptions {
   signal?: AbortSignal;
@@ -36,8 +30,6 @@ export interface TransferOptions {
 
 /** Options of {@link uploadTree}. */
 export interface UploadOptions extends TransferOptions {
-  /** What the site's quota leaves at a far folder, for sites that can tell; the disk's own free space is always asked. */
-  quota?: (folder: string) => Promise<Room | undefined>;
   /** Where journals of unfinished uploads are kept; default the cache folder. */
   journals?: string;
 }
