@@ -131,8 +131,15 @@ export class TransferError extends YaleError {
 
 /** The scheduler refused: its own words are in `what`. Exit 12. */
 export class SchedulerError extends YaleError {
-  constructor(what: string, fix = "", options?: ErrorOptions) {
+  /**
+   * Set where the same call may succeed later. `limit`: a limit on submissions or jobs was reached, and nothing was
+   * taken. `silent`: the scheduler did not answer; whether it took a job must be looked up before the job is sent again.
+   */
+  readonly later?: "limit" | "silent";
+
+  constructor(what: string, fix = "", options?: ErrorOptions & { later?: "limit" | "silent" }) {
     super("scheduler", what, fix, options);
+    if (options?.later !== undefined) this.later = options.later;
   }
 }
 

@@ -17,7 +17,7 @@ const RULES: Record<string, string[]> = {
   sources: ["errors", "images", "paths", "process", "protocol", "text", "dataset"],
   dataset: ["errors", "images", "protocol", "sources"],
   cluster: ["errors", "config", "paths", "process", "protocol"],
-  schedulers: ["errors", "paths", "process", "protocol", "cluster"],
+  schedulers: ["errors", "options", "paths", "process", "protocol", "cluster"],
   runners: ["errors", "paths", "protocol", "text"],
   display: ["errors", "images", "protocol"],
   jobs: [

@@ -3,7 +3,7 @@ import { posix } from "node:path";
 import { isMissing, type Sftp } from "../cluster/transport.js";
 import { UsageError } from "../errors.js";
 import { isEnd, type JobRecord, type LogChunk } from "../protocol.js";
-import { LOG_FILE, readFrom } from "./watch.js";
+import { LOG_FILE, readFrom } from "./job-folder.js";
 
 /** Path of the log of a job, or of one task of a job with shards, inside its folder. */
 export function logFile(record: JobRecord, task?: number): string {

@@ -20,6 +20,8 @@ export interface ScriptPlan {
   prologue: readonly string[];
   /** Scheduler ids for `spec.after`, in the same order. */
   afterIds?: readonly string[];
+  /** Most tasks of an array that run at once; default as many as there is room for. */
+  tasksAtOnce?: number;
 }
 
 /** What the scheduler knows of one job now. */
@@ -43,6 +45,23 @@ export interface Observation {
   usage?: Usage;
   /** What else is worth saying, such as a step that failed in a script that returned 0. */
   notes?: string[];
+  /** True if it can never start and its scheduler will not end it by itself: whoever watches it cancels it. */
+  never?: boolean;
+}
+
+/** A job that is asked about. */
+export interface Asked {
+  id: string;
+  /** How many tasks it has, if it is an array. */
+  tasks?: number;
+}
+
+/** What a scheduler answered. */
+export interface Answers {
+  /** By id. A job that is missing is not known (yet, or any more), or is known only to a part that is silent. */
+  jobs: Map<string, Observation>;
+  /** Parts of the scheduler that did not answer, in words for people; empty if all that was asked has answered. */
+  silent: string[];
 }
 
 /** What the scheduler would do with a script: when it would start, or its own words why it never would. */
@@ -58,12 +77,22 @@ export interface Scheduler {
   script(plan: ScriptPlan): string;
   /** The argument list that {@link submit} runs, for people to see. */
   submitCommand(path: string): string[];
-  /** Submits the script at `path` and returns the scheduler's id. Throws SchedulerError with its own words. */
-  submit(transport: Transport, path: string): Promise<string>;
-  /** The id of the job that was submitted with this token, or undefined: asked after a lost answer. */
-  find(transport: Transport, token: string): Promise<string | undefined>;
-  /** One call for all ids. An id that is missing from the answer is not known (yet). */
-  query(transport: Transport, ids: readonly string[]): Promise<Map<string, Observation>>;
+  /**
+   * Submits the script at `path` and returns the scheduler's id. `token` is that of the script; where it is given, the
+   * job can be found by it even on sites that keep no comments. Throws SchedulerError with the scheduler's own words;
+   * its `later` says if the same call may succeed another time.
+   */
+  submit(transport: Transport, path: string, token?: string): Promise<string>;
+  /**
+   * The id of the job that was submitted with this token, or undefined: asked after a lost answer. Looks back to `since`
+   * (ISO 8601; default 30 days ago). Throws SchedulerError if it can't be known because a part does not answer.
+   */
+  find(transport: Transport, token: string, since?: string): Promise<string | undefined>;
+  /**
+   * One question for all jobs. `early` is called with what is known before a slow part has answered, if there is one.
+   * Throws ConnectionError only.
+   */
+  query(transport: Transport, jobs: readonly Asked[], early?: (answers: Answers) => void): Promise<Answers>;
   cancel(transport: Transport, ids: readonly string[]): Promise<void>;
   /** Keeps queued jobs from starting. Throws SchedulerError. */
   hold(transport: Transport, ids: readonly string[]): Promise<void>;

@@ -16,20 +16,23 @@ import {
   writeFileSync,
 } from "node:fs";
 import { cpus } from "node:os";
-import { delimiter, dirname, join } from "node:path";
+import { delimiter, dirname, join, resolve } from "node:path";
 import { dropLock, identity, lives, takeLock } from "../process.js";
 import { isEnd } from "../protocol.js";
 import {
   bootId,
+  isCancelled,
   isHeld,
   jobFolder,
   jobIds,
+  jobOf,
   type LocalJob,
   type LocalStatus,
   queueDir,
-  readJson,
   readText,
   statusOf,
+  unitStatus,
+  unitsOf,
   withdraw,
   writeWhole,
 } from "./local-queue.js";
@@ -55,14 +58,39 @@ code=0
 while :; do wait "$shell"; code=$?; kill -0 "$shell" 2>/dev/null || break; done
 echo "$code" > "$1/exit.part"; mv "$1/exit.part" "$1/exit"`;
 
-/** `scontrol requeue ID`, for batch scripts that ask to be run again. */
-const SCONTROL = `#!/bin/sh
+/** Commands of SLURM's that batch scripts use to ask to be run again. */
+const STAND_INS: Readonly<Record<string, string>> = {
+  scontrol: `#!/bin/sh
 # Stands in for SLURM's scontrol in jobs of this machine.
 case "$1 $2" in
+  "requeue "[0-9]*_[0-9]*) : > "$YALE_JOBS_LOCAL_QUEUE/jobs/\${2%%_*}/tasks/\${2#*_}/requeue" ;;
   "requeue "[0-9]*) : > "$YALE_JOBS_LOCAL_QUEUE/jobs/$2/requeue" ;;
   *) echo "scontrol: only 'requeue ID' is known on this machine" >&2; exit 1 ;;
 esac
-`;
+`,
+  squeue: `#!/bin/sh
+# Stands in for SLURM's squeue in jobs of this machine.
+case "$1 $2 $4 $5" in
+  "-h -j -o %T") if [ -e "$YALE_JOBS_LOCAL_QUEUE/jobs/\${3%%_*}/cancel" ]; then echo COMPLETING; else echo RUNNING; fi ;;
+  *) echo "squeue: only '-h -j ID -o %T' is known on this machine" >&2; exit 1 ;;
+esac
+`,
+};
+
+/** The log of a job or task: SLURM's patterns replaced. */
+function outputPath(job: LocalJob, unit: string): string {
+  const values: Record<string, string> = {
+    "%": "%",
+    A: job.id,
+    a: unit.split("_")[1] ?? "4294967294",
+    j: job.id,
+    x: job.name.replaceAll("/", "_"),
+  };
+  return resolve(
+    job.chdir,
+    job.output.replace(/%([%AajxX])/g, (whole, c: string) => values[c] ?? whole),
+  );
+}
 
 interface Running {
   job: LocalJob;
@@ -94,16 +122,17 @@ function end(id: string, status: LocalStatus): void {
   log(`job ${id}: ${status.state}${status.exitCode === undefined ? "" : ` (exit ${status.exitCode})`}`);
 }
 
-function start(job: LocalJob, before: LocalStatus): void {
-  const folder = jobFolder(job.id);
-  for (const file of ["exit", "pid", "shell", "requeue"] as const) withdraw(job.id, file);
+function start(job: LocalJob, unit: string, before: LocalStatus): void {
+  const folder = jobFolder(unit);
+  for (const file of ["exit", "pid", "shell", "requeue"] as const) withdraw(unit, file);
   let output: number;
   try {
-    mkdirSync(dirname(job.output), { recursive: true });
-    output = openSync(job.output, job.append || before.restarts > 0 ? "a" : "w", 0o600);
+    const path = outputPath(job, unit);
+    mkdirSync(dirname(path), { recursive: true });
+    output = openSync(path, job.append || before.restarts > 0 ? "a" : "w", 0o600);
   } catch (error) {
     // SLURM: FAILED with signal 53 if the output file can't be opened.
-    end(job.id, { ...before, state: "failed", exitCode: 0, signal: 53, reason: (error as Error).message });
+    end(unit, { ...before, state: "failed", exitCode: 0, signal: 53, reason: (error as Error).message });
     return;
   }
   const bin = join(queueDir(), "bin");
@@ -113,7 +142,7 @@ function start(job: LocalJob, before: LocalStatus): void {
     detached: true,
     stdio: ["ignore", output, output],
     env: {
-      ...process.env,
+      ...withoutSlurm(process.env),
       PATH: [bin, process.env.PATH ?? "/usr/bin:/bin"].join(delimiter),
       YALE_JOBS_LOCAL_QUEUE: queueDir(),
       SLURM_JOB_ID: job.id,
@@ -123,19 +152,33 @@ function start(job: LocalJob, before: LocalStatus): void {
       SLURM_CPUS_ON_NODE: count,
       SLURM_CPUS_PER_TASK: count,
       SLURM_RESTART_COUNT: String(before.restarts),
+      ...(job.tasks === undefined
+        ? {}
+        : {
+            SLURM_ARRAY_JOB_ID: job.id,
+            SLURM_ARRAY_TASK_ID: unit.split("_")[1] ?? "",
+            SLURM_ARRAY_TASK_COUNT: String(job.tasks),
+            SLURM_ARRAY_TASK_MIN: "0",
+            SLURM_ARRAY_TASK_MAX: String(job.tasks - 1),
+          }),
     },
   });
   closeSync(output);
-  child.on("error", (error) => log(`job ${job.id}: ${error.message}`));
+  child.on("error", (error) => log(`job ${unit}: ${error.message}`));
   // The exit file, not this event, says how it ended: the next daemon will not be its parent.
   child.on("exit", () => soon());
   child.unref();
   const group = identity(child.pid);
   writeWhole(join(folder, "pid"), group);
   const status: LocalStatus = { state: "running", startedAt: new Date().toISOString(), restarts: before.restarts };
-  save(job.id, status);
-  running.set(job.id, { job, status, group, warned: false });
-  log(`job ${job.id}: started as process group ${child.pid}`);
+  save(unit, status);
+  running.set(unit, { job, status, group, warned: false });
+  log(`job ${unit}: started as process group ${child.pid}`);
+}
+
+/** Inside a job of a real SLURM its variables would be taken for those of the job that is started here. */
+function withoutSlurm(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
+  return Object.fromEntries(Object.entries(env).filter(([name]) => !name.startsWith("SLURM_")));
 }
 
 function signalGroup(group: string, signal: NodeJS.Signals): void {
@@ -154,7 +197,7 @@ function check(id: string, r: Running, now: number): void {
   if (exit === undefined && lives(r.group)) {
     if (r.ending === undefined) {
       const elapsed = (now - Date.parse(r.status.startedAt ?? "")) / 1000;
-      if (existsSync(join(folder, "cancel"))) stop(r, "cancelled", now);
+      if (isCancelled(id)) stop(r, "cancelled", now);
       else if (existsSync(join(folder, "requeue"))) stop(r, "requeue", now);
       else if (r.job.limit !== undefined && elapsed >= r.job.limit) stop(r, "timeout", now);
       else if (
@@ -221,49 +264,61 @@ function look(): void {
   for (const [id, r] of running) check(id, r, now);
   let waiting = false;
   for (const id of jobIds()) {
-    if (running.has(id) || over.has(id)) continue;
-    const status = statusOf(id);
-    const job = readJson<LocalJob>(join(jobFolder(id), "job.json"));
-    if (status === undefined || job === undefined) continue;
-    if (isEnd(status.state)) {
-      over.add(id);
-      continue;
-    }
-    if (status.state === "running") {
-      adopt(job, status);
-      continue;
-    }
-    if (existsSync(join(jobFolder(id), "cancel"))) {
-      end(id, { ...status, state: "cancelled", reason: "Cancelled by you before it started." });
-      continue;
-    }
-    if (isHeld(id)) {
+    if (over.has(id)) continue;
+    const job = jobOf(id);
+    if (job === undefined) continue;
+    const units = unitsOf(job).filter((unit) => !over.has(unit));
+    if (units.length === 0) over.add(id);
+    for (const unit of units) {
+      if (running.has(unit)) continue;
+      const verdict = lookAt(job, unit);
+      if (verdict !== "waits") continue;
       waiting = true;
-      continue;
-    }
-    const against = obstacle(job);
-    if (against?.never) end(id, { ...status, state: "cancelled", reason: against.reason });
-    else if (against === undefined && running.size < AT_ONCE) start(job, status);
-    else {
-      waiting = true;
-      const reason =
-        against?.reason ??
-        `Waits for its turn: ${running.size === 1 ? "another job runs" : `${running.size} jobs run`} (Resources).`;
-      if (status.reason !== reason) save(id, { ...status, reason });
+      // What keeps one task of an array waiting keeps the others, too.
+      break;
     }
   }
   if (running.size > 0 || waiting) idleSince = now;
 }
 
+/** One look at what does not run here: starts it, ends it, or leaves it waiting. */
+function lookAt(job: LocalJob, unit: string): "waits" | "moved" {
+  const status = unitStatus(unit);
+  if (isEnd(status.state)) {
+    over.add(unit);
+    return "moved";
+  }
+  if (status.state === "running") {
+    adopt(job, unit, status);
+    return "moved";
+  }
+  if (isCancelled(unit)) {
+    end(unit, { ...status, state: "cancelled", reason: "Cancelled by you before it started." });
+    return "moved";
+  }
+  if (isHeld(job.id)) return "waits";
+  const against = obstacle(job);
+  if (against?.never) end(unit, { ...status, state: "cancelled", reason: against.reason });
+  else if (against === undefined && running.size < AT_ONCE) start(job, unit, status);
+  else {
+    const reason =
+      against?.reason ??
+      `Waits for its turn: ${running.size === 1 ? "another job runs" : `${running.size} jobs run`} (Resources).`;
+    if (status.reason !== reason) save(unit, { ...status, reason });
+    return "waits";
+  }
+  return "moved";
+}
+
 /** A job that an earlier daemon started. */
-function adopt(job: LocalJob, status: LocalStatus): void {
-  const group = readText(join(jobFolder(job.id), "pid")) ?? "";
+function adopt(job: LocalJob, unit: string, status: LocalStatus): void {
+  const group = readText(join(jobFolder(unit), "pid")) ?? "";
   if (job.boot !== bootId()) {
-    end(job.id, { ...status, state: "node_fail", reason: "This machine was restarted while it ran." });
+    end(unit, { ...status, state: "node_fail", reason: "This machine was restarted while it ran." });
     return;
   }
-  running.set(job.id, { job, status, group, warned: false });
-  log(`job ${job.id}: taken over`);
+  running.set(unit, { job, status, group, warned: false });
+  log(`job ${unit}: taken over`);
 }
 
 let again: NodeJS.Timeout | undefined;
@@ -288,9 +343,11 @@ function turn(): void {
 if (takeLock(join(queueDir(), "daemon"))) {
   const bin = join(queueDir(), "bin");
   mkdirSync(bin, { recursive: true });
-  rmSync(join(bin, "scontrol"), { force: true });
-  writeFileSync(join(bin, "scontrol"), SCONTROL);
-  chmodSync(join(bin, "scontrol"), 0o755);
+  for (const [name, text] of Object.entries(STAND_INS)) {
+    rmSync(join(bin, name), { force: true });
+    writeFileSync(join(bin, name), text);
+    chmodSync(join(bin, name), 0o755);
+  }
   // Runners ask for `node`: the very one that runs this, whatever else the PATH holds. The rest of the PATH stays as it is.
   rmSync(join(bin, "node"), { force: true });
   symlinkSync(process.execPath, join(bin, "node"));

@@ -11,6 +11,7 @@
  *                     exit       its exit code, written by the wrapper
  *                     cancel, requeue, hold   requests, as empty files
  *                     status.json       what the daemon made of it
+ *                     tasks/<n>/        the same for each task of an array: pid, shell, exit, requeue, status.json
  * ```
  */
 import {
@@ -26,7 +27,7 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import { stateDir } from "../paths.js";
-import type { JobState } from "../protocol.js";
+import { isEnd, type JobState, type TaskCounts } from "../protocol.js";
 
 /** What was submitted: the `#SBATCH` lines of the script, read. */
 export interface LocalJob {
@@ -35,8 +36,11 @@ export interface LocalJob {
   chdir: string;
   name: string;
   comment: string;
+  /** With SLURM's patterns, relative to `chdir`. */
   output: string;
   append: boolean;
+  /** Number of tasks, counted from 0, if it is an array; they run one after another like jobs. */
+  tasks?: number;
   cpus?: number;
   /** Seconds; absent is no limit. */
   limit?: number;
@@ -66,10 +70,22 @@ export function queueDir(): string {
   return folder;
 }
 
-/** Folder of one job. Ids are numbers, so no path can be made of one. */
+/** Folder of one job, or of one task (`12_3`). Ids are numbers, so no path can be made of one. */
 export function jobFolder(id: string): string {
-  if (!/^\d{1,12}$/.test(id)) throw new TypeError(`${id} is no id of the local scheduler.`);
-  return join(queueDir(), "jobs", id);
+  const m = /^(\d{1,12})(?:_(\d{1,7}))?$/.exec(id);
+  if (m === null) throw new TypeError(`${id} is no id of the local scheduler.`);
+  const [, job = "", task] = m;
+  return task === undefined ? join(queueDir(), "jobs", job) : join(queueDir(), "jobs", job, "tasks", task);
+}
+
+/** What of a job is run by itself: the job, or each of its tasks. */
+export function unitsOf(job: Pick<LocalJob, "id" | "tasks">): string[] {
+  return job.tasks === undefined ? [job.id] : Array.from({ length: job.tasks }, (_, n) => `${job.id}_${n}`);
+}
+
+/** What was submitted, of a job or of the array that a task belongs to. */
+export function jobOf(id: string): LocalJob | undefined {
+  return readJson<LocalJob>(join(jobFolder(id.replace(/_.*$/, "")), "job.json"));
 }
 
 /** Content of a small file, or undefined. */
@@ -120,11 +136,54 @@ export function newJobFolder(): { id: string; folder: string } {
   }
 }
 
-/** Status of a job; a job that has none yet is queued. */
-export function statusOf(id: string): LocalStatus | undefined {
-  const folder = jobFolder(id);
-  if (readText(join(folder, "job.json")) === undefined) return undefined;
-  return readJson<LocalStatus>(join(folder, "status.json")) ?? { state: "queued", restarts: 0 };
+/** Status of a job, or of an array as a whole; a job that has none yet is queued. */
+export function statusOf(id: string): (LocalStatus & { tasks?: TaskCounts }) | undefined {
+  const job = jobOf(id);
+  if (job === undefined) return undefined;
+  return job.tasks === undefined || id.includes("_") ? unitStatus(id) : wholeStatus(unitsOf(job).map(unitStatus));
+}
+
+/** Status of what is run by itself. */
+export function unitStatus(unit: string): LocalStatus {
+  return readJson<LocalStatus>(join(jobFolder(unit), "status.json")) ?? { state: "queued", restarts: 0 };
+}
+
+/** How much an end says about the whole; 3 is a runner's "done, with pages in error". */
+function gravity(s: LocalStatus): number {
+  if (s.state === "completed") return 0;
+  if (s.exitCode === 3) return 1;
+  return s.state === "cancelled" ? 2 : 3;
+}
+
+function wholeStatus(all: readonly LocalStatus[]): LocalStatus & { tasks: TaskCounts } {
+  const ends = all.filter((s) => isEnd(s.state));
+  const running = all.filter((s) => s.state === "running");
+  const completed = ends.filter((s) => s.state === "completed").length;
+  const tasks: TaskCounts = {
+    total: all.length,
+    queued: all.length - ends.length - running.length,
+    running: running.length,
+    completed,
+    failed: ends.length - completed,
+  };
+  const starts = all.map((s) => s.startedAt).filter((t) => t !== undefined);
+  const first = starts.sort()[0];
+  const common = {
+    restarts: Math.max(...all.map((s) => s.restarts)),
+    ...(first === undefined ? {} : { startedAt: first }),
+    tasks,
+  };
+  if (ends.length === all.length) {
+    const worst = ends.reduce((w, s) => (gravity(s) > gravity(w) ? s : w));
+    const last = ends
+      .map((s) => s.endedAt ?? "")
+      .sort()
+      .at(-1);
+    return { ...worst, ...common, ...(last === undefined ? {} : { endedAt: last }) };
+  }
+  const waiting = all.find((s) => s.state === "queued" && s.reason !== undefined)?.reason;
+  if (running.length > 0) return { state: "running", ...common };
+  return { state: "queued", ...common, ...(waiting === undefined ? {} : { reason: waiting }) };
 }
 
 /** Leaves a request for the daemon. */
@@ -140,6 +199,11 @@ export function withdraw(id: string, what: "cancel" | "requeue" | "hold" | "exit
 /** True while the job is held. */
 export function isHeld(id: string): boolean {
   return existsSync(join(jobFolder(id), "hold"));
+}
+
+/** True if somebody has cancelled it, or the array that it belongs to. */
+export function isCancelled(id: string): boolean {
+  return existsSync(join(jobFolder(id), "cancel")) || existsSync(join(jobFolder(id.replace(/_.*$/, "")), "cancel"));
 }
 
 /** Identity of the machine's present boot. */

@@ -16,6 +16,7 @@ import type { Observation, Scheduler } from "./index.js";
 import {
   bootId,
   isHeld,
+  jobFolder,
   jobIds,
   type LocalJob,
   newJobFolder,
@@ -24,6 +25,7 @@ import {
   readText,
   request,
   statusOf,
+  unitsOf,
   withdraw,
   writeWhole,
 } from "./local-queue.js";
@@ -59,6 +61,10 @@ export const local: Scheduler = {
         return { id: m[2] ?? "", condition: m[1] as "afterok" | "afterany" };
       });
     const perTask = Number(d.get("cpus-per-task"));
+    const array = /^0-(\d{1,6})(?:%\d+)?$/.exec(d.get("array") ?? "0-0");
+    if (array === null)
+      throw new SchedulerError(`The array ${JSON.stringify(d.get("array"))} is not known here.`, "Use `shards`.");
+    const tasks = d.has("array") ? Number(array[1]) + 1 : undefined;
     const { id, folder } = newJobFolder();
     const job: LocalJob = {
       id,
@@ -66,8 +72,9 @@ export const local: Scheduler = {
       chdir,
       name: d.get("job-name") ?? basename(path),
       comment: d.get("comment") ?? "",
-      output: resolve(chdir, d.get("output") ?? `slurm-${id}.out`),
+      output: d.get("output") ?? (tasks === undefined ? "slurm-%j.out" : "slurm-%A_%a.out"),
       append: d.get("open-mode") === "append",
+      ...(tasks === undefined ? {} : { tasks }),
       ...(Number.isInteger(perTask) && perTask > 0 ? { cpus: perTask } : {}),
       ...(limit === undefined ? {} : { limit }),
       ...(warn === null ? {} : { warn: { signal: `SIG${warn[1]}` as NodeJS.Signals, seconds: Number(warn[2] ?? 60) } }),
@@ -75,6 +82,8 @@ export const local: Scheduler = {
       submittedAt: new Date().toISOString(),
       boot: bootId(),
     };
+    if (tasks !== undefined)
+      for (const unit of unitsOf(job)) mkdirSync(jobFolder(unit), { recursive: true, mode: 0o700 });
     writeWhole(join(folder, "job.json"), `${JSON.stringify(job)}\n`);
     ensureDaemon();
     return id;
@@ -87,23 +96,23 @@ export const local: Scheduler = {
     return undefined;
   },
 
-  async query(_transport, ids) {
-    const seen = new Map<string, Observation>();
+  async query(_transport, asked) {
+    const jobs = new Map<string, Observation>();
     let waiting = false;
-    for (const id of ids) {
+    for (const { id } of asked) {
       const status = statusOf(id);
       if (status === undefined) continue;
-      const { restarts: _, ...rest } = status;
       const held = status.state === "queued" && isHeld(id);
-      seen.set(id, {
-        ...rest,
+      jobs.set(id, {
+        ...status,
         raw: status.state.toUpperCase(),
-        ...(held ? { held, reason: "Held: it waits until it is released (JobHeldUser)." } : {}),
+        held,
+        ...(held ? { reason: "Held: it waits until it is released (JobHeldUser)." } : {}),
       });
       if (!isEnd(status.state)) waiting = true;
     }
     if (waiting) ensureDaemon();
-    return seen;
+    return { jobs, silent: [] };
   },
 
   async cancel(_transport, ids) {

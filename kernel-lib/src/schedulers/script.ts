@@ -1,65 +1,38 @@
 /**
- * The batch script: one text for every cluster and for this machine, readable by a person, every value quoted.
- * A pure function; the golden tests hold its output.
+ * The batch script: one text for every cluster and for this machine, readable by a person, every value checked and
+ * quoted. A pure function; the golden tests hold its output.
  */
 import { command, quote } from "../cluster/shell.js";
 import { UsageError } from "../errors.js";
+import { checkCount, checkGpus, checkMemory, checkTime, checkVariable, checkWord, timeSeconds } from "../options.js";
+import type { JobSpec } from "../protocol.js";
 import type { ScriptPlan } from "./index.js";
+import { checkExtras } from "./script-extra.js";
 
-/** Requeues of one job after exit code 75, at most; a run that added nothing ends it sooner. */
-const MAX_RESTARTS = 20;
+/** Times that a job puts itself back into the queue, at most; a run that added nothing ends it sooner. */
+const MOST_AGAIN = 20;
+/** Seconds before the time limit at which a job is told to stop, if the limit is long enough. */
+const WARNING = 300;
 
-/** The script as text. Throws UsageError for a value that can't stand on an `#SBATCH` line. */
+/**
+ * What a job has of the environment in which it was submitted, besides what SLURM adds. A whole environment
+ * (`--export=ALL`, the default) would carry tokens of JupyterLab into the job, and the Python of the notebook.
+ */
+const EXPORTED = "HOME,USER,LOGNAME,SHELL,PATH,LANG";
+
+/** The script as text. Throws UsageError for a value that can't stand in it. */
 export function batchScript(plan: ScriptPlan): string {
-  const { spec } = plan;
-  const r = spec.resources;
-  const line = (option: string, value: string | number | undefined) =>
-    value === undefined ? [] : [`#SBATCH --${option}=${directive(option, String(value))}`];
-  const directives = [
-    ...line("job-name", jobName(spec.name)),
-    // The token by which a submission is found again when its answer was lost.
-    ...line("comment", plan.token),
-    ...line("output", "log/job.log"),
-    ...line("open-mode", "append"),
-    ...line("chdir", plan.jobDir),
-    ...line("partition", r.partition),
-    ...(r.gpus === undefined || r.gpus === "0" ? [] : line("gpus", r.gpus)),
-    ...line("nodes", r.nodes),
-    ...line("cpus-per-task", r.cpus),
-    ...line("mem", r.memory),
-    ...line("time", r.time),
-    ...line("account", r.account),
-    ...line("qos", r.qos),
-    ...line("constraint", r.constraint),
-    ...line("mail-user", r.mail?.user),
-    ...line("mail-type", r.mail?.type),
-    ...(spec.shards !== undefined && spec.shards > 1 ? line("array", `0-${spec.shards - 1}`) : []),
-    ...dependency(plan),
-    // A warning five minutes before the limit, to the script only: it passes it on and waits for a clean stop.
-    "#SBATCH --signal=B:USR1@300",
-    "#SBATCH --requeue",
-    ...(r.extra ?? []),
-  ];
-  const variables: Record<string, string> = {
-    YALE_JOBS_ID: plan.id,
-    YALE_JOBS_INPUT: `${plan.jobDir}/input`,
-    YALE_JOBS_OUTPUT: `${plan.jobDir}/output`,
-    YALE_JOBS_OPTIONS: `${plan.jobDir}/options.json`,
-    YALE_JOBS_PROGRESS: `${plan.jobDir}/progress.jsonl`,
-    ...spec.variables,
-  };
+  const { spec, jobDir } = plan;
   return `#!/bin/bash
-${directives.join("\n")}
+${directives(plan).join("\n")}
 
-# Job ${plan.id} of Yale Jobs. The whole specification is in job.json beside this file.
-cd ${quote(plan.jobDir)} || exit 66
+# Job ${oneLine(plan.id)} of Yale Jobs. The whole specification is in job.json beside this file.
+cd ${quote(jobDir)} || exit 66
+# Else srun would pass on to its tasks no more than what --export names.
+unset SLURM_EXPORT_ENV
 
-${Object.entries(variables)
-  .map(([name, value]) => `export ${name}=${quote(value)}`)
-  .join("\n")}
-export PYTHONUNBUFFERED=1
-${environment(plan).join("\n")}
-
+${exports(plan).join("\n")}
+${[...environment(plan), ...plan.prologue].join("\n")}
 # The work runs as a child, so that this shell can pass signals on while it waits.
 ${spec.kind === "run" ? "cd output || exit 66\n" : ""}${command(plan.command)} &
 child=$!
@@ -71,20 +44,84 @@ while :; do
   # wait returns early when a signal was trapped; the child may still be closing its files.
   kill -0 "$child" 2>/dev/null || break
 done
-${
-  spec.kind === "ocr"
-    ? `
-# 75: not finished, run me again. The same command skips what is done. A run that added no page is not repeated.
-if [ "$code" -eq 75 ] && [ "\${SLURM_RESTART_COUNT:-0}" -lt ${MAX_RESTARTS} ]; then
-  pages=$(grep -c '"type":"page"' ${quote(`${plan.jobDir}/progress.jsonl`)} 2>/dev/null)
-  before=$(cat ${quote(`${plan.jobDir}/log/pages`)} 2>/dev/null || echo 0)
-  echo "\${pages:-0}" > ${quote(`${plan.jobDir}/log/pages`)}
-  if [ "\${pages:-0}" -gt "$before" ]; then scontrol requeue "$SLURM_JOB_ID" && sleep 60; fi
-fi
-`
-    : ""
-}exit "$code"
+${spec.kind === "ocr" ? AGAIN : ""}exit "$code"
 `;
+}
+
+/**
+ * Back into the queue after exit code 75. The state is asked for because a job that was cancelled gets the same signal
+ * as one that has to make room: `scontrol requeue` would bring the cancelled one back to life (22.05).
+ */
+const AGAIN = `
+# 75: not finished, run me again. The same command skips what is done. A run that added no page is not repeated, and
+# neither is a job that somebody has cancelled.
+if [ "$code" -eq 75 ]; then
+  id=\${SLURM_ARRAY_JOB_ID:+\${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID}
+  id=\${id:-$SLURM_JOB_ID}
+  set -- $(cat "log/again-$id" 2>/dev/null)
+  times=$((\${1:-0} + 1))
+  pages=$(grep -c '"type":"page"' "$YALE_JOBS_PROGRESS" 2>/dev/null)
+  echo "$times \${pages:-0}" > "log/again-$id"
+  if [ "$times" -le ${MOST_AGAIN} ] && [ "\${pages:-0}" -gt "\${2:-0}" ] && [ "$(squeue -h -j "$id" -o %T)" = RUNNING ]; then
+    echo "Back into the queue: $pages pages are done."
+    scontrol requeue "$id" && sleep 60
+  fi
+fi
+`;
+
+/** The `#SBATCH` lines. */
+function directives(plan: ScriptPlan): string[] {
+  const { spec, jobDir } = plan;
+  const r = spec.resources;
+  const given = new Map<string, string | undefined>();
+  const set = (option: string, value: string | undefined) => {
+    if (value !== undefined) given.set(option, value);
+  };
+  set("job-name", jobName(spec.name));
+  // The token by which a submission is found again when its answer was lost.
+  set("comment", plan.token);
+  const log = shards(spec) === undefined ? "log/job.log" : "log/job-%a.log";
+  // SLURM replaces %j and the like in the whole path, the folder of the job included.
+  set("output", jobDir.includes("%") ? `${jobDir.replaceAll("%", "%%")}/${log}` : log);
+  set("open-mode", "append");
+  set("chdir", jobDir);
+  set("export", EXPORTED);
+  if (r.partition !== undefined) set("partition", checkWord("partition", r.partition));
+  if (r.gpus !== undefined && r.gpus !== "0") set("gpus", checkGpus(r.gpus));
+  if (r.nodes !== undefined) set("nodes", String(checkCount("nodes", r.nodes)));
+  if (r.cpus !== undefined) set("cpus-per-task", String(checkCount("cpus", r.cpus)));
+  if (r.memory !== undefined) set("mem", checkMemory(r.memory));
+  if (r.time !== undefined) set("time", checkTime(r.time));
+  for (const word of ["account", "qos", "constraint"] as const)
+    if (r[word] !== undefined) set(word, checkWord(word, r[word]));
+  set("mail-user", r.mail?.user);
+  set("mail-type", r.mail?.type);
+  const tasks = shards(spec);
+  if (tasks !== undefined)
+    set(
+      "array",
+      `0-${tasks - 1}${plan.tasksAtOnce === undefined ? "" : `%${checkCount("tasksAtOnce", plan.tasksAtOnce)}`}`,
+    );
+  const after = dependency(plan);
+  set("dependency", after);
+  // Without it a job whose dependency failed would wait for ever.
+  if (after !== undefined) set("kill-on-invalid-dep", "yes");
+  const extras = checkExtras(r.extra ?? [], new Set(given.keys()));
+  set("signal", `B:USR1@${warning(r.time)}`);
+  const lines = [...given].map(([option, value]) => `#SBATCH --${option}=${directive(option, value ?? "")}`);
+  return [...lines, ...(extras.options.has("no-requeue") ? [] : ["#SBATCH --requeue"]), ...extras.lines];
+}
+
+/** Number of array tasks, if it is an array. */
+function shards(spec: JobSpec): number | undefined {
+  return spec.shards !== undefined && spec.shards > 1 ? checkCount("shards", spec.shards) : undefined;
+}
+
+/** Seconds before the limit at which the batch shell is signalled; short jobs are not signalled as soon as they begin. */
+function warning(time: string | undefined): number {
+  const limit = time === undefined ? undefined : timeSeconds(time);
+  if (limit === undefined) return WARNING;
+  return Math.max(1, Math.floor(Math.min(WARNING, Math.max(limit / 4, Math.min(60, limit / 2)))));
 }
 
 /** A value that stands on an `#SBATCH` line: SLURM splits it at spaces unless quoted, and nothing may end the line. */
@@ -102,34 +139,73 @@ function jobName(name: string): string {
   return name.replace(/[\u0000-\u001f\u007f"\\%]/g, "_").slice(0, 64);
 }
 
-function dependency(plan: ScriptPlan): string[] {
+/** Jobs that must have ended, in SLURM's form. */
+function dependency(plan: ScriptPlan): string | undefined {
   const after = plan.spec.after ?? [];
-  if (after.length === 0 || plan.afterIds === undefined) return [];
-  const list = after.map((a, i) => `${a.condition}:${plan.afterIds?.[i] ?? ""}`).join(",");
-  // Without the second line a job whose dependency failed would wait for ever.
-  return [`#SBATCH --dependency=${directive("dependency", list)}`, "#SBATCH --kill-on-invalid-dep=yes"];
+  if (after.length === 0 || plan.afterIds === undefined) return undefined;
+  return after
+    .map((a, i) => {
+      const id = plan.afterIds?.[i] ?? "";
+      // A plan that is only shown has `<job>` where the id will stand.
+      if (!/^(\d+|<[^<>]*>)$/.test(id)) throw new UsageError(`after: ${JSON.stringify(id)} is no id of the scheduler.`);
+      return `${a.condition}:${id}`;
+    })
+    .join(",");
+}
+
+/** What the job finds in its environment. */
+function exports(plan: ScriptPlan): string[] {
+  const { spec, jobDir } = plan;
+  const fixed: Record<string, string> = {
+    YALE_JOBS_ID: plan.id,
+    YALE_JOBS_INPUT: `${jobDir}/input`,
+    YALE_JOBS_OUTPUT: `${jobDir}/output`,
+    YALE_JOBS_OPTIONS: `${jobDir}/options.json`,
+    YALE_JOBS_PROGRESS: `${jobDir}/progress.jsonl`,
+  };
+  const lines = Object.entries(fixed).map(([name, value]) => `export ${name}=${quote(value)}`);
+  const tasks = shards(spec);
+  if (tasks !== undefined)
+    lines.push(
+      "# One of several tasks: its share of the pages, and files of its own.",
+      `export YALE_JOBS_SHARD=$SLURM_ARRAY_TASK_ID YALE_JOBS_SHARDS=${tasks}`,
+      `export YALE_JOBS_OUTPUT=${quote(`${jobDir}/output`)}/shard-$YALE_JOBS_SHARD`,
+      `export YALE_JOBS_PROGRESS=${quote(`${jobDir}/progress-`)}$YALE_JOBS_SHARD.jsonl`,
+      'mkdir -p "$YALE_JOBS_OUTPUT" || exit 66',
+    );
+  for (const [name, value] of Object.entries(spec.variables ?? {})) {
+    checkVariable(name, value);
+    if (name.startsWith("YALE_JOBS_"))
+      throw new UsageError(`variables: ${name} is set by Yale Jobs itself.`, "Choose a name without YALE_JOBS_.");
+    lines.push(`export ${name}=${quote(value)}`);
+  }
+  return [...lines, "export PYTHONUNBUFFERED=1"];
 }
 
 /** Modules and conda: their scripts use unset variables and failing commands, so no `set -eu` around them. */
 function environment(plan: ScriptPlan): string[] {
-  const { modules = [], env } = plan.spec;
-  const lines: string[] = [];
-  const give = (what: string) => `{ echo ${quote(`yale-jobs: ${what}`)} >&2; exit 127; }`;
-  if (modules.length > 0 || (env ?? "") !== "")
-    lines.push(
-      "",
-      "# Modules and conda are shell functions that a batch shell has to load first.",
-      "source /etc/profile >/dev/null 2>&1",
-    );
+  const { modules = [], env = "", kind } = plan.spec;
+  const give = (what: string) => `{ echo ${quote(`yale-jobs: ${oneLine(what)}`)} >&2; exit 127; }`;
+  if (modules.length === 0 && env === "" && kind === "ocr") return [];
+  const lines = [
+    "",
+    "# Modules and conda are shell functions that a batch shell has to load first; what was found before stays first.",
+    "path=$PATH",
+    "[ ! -r /etc/profile ] || source /etc/profile >/dev/null 2>&1",
+    '[ "$PATH" = "$path" ] || PATH=$path:$PATH',
+  ];
   for (const module of modules)
     lines.push(`module load ${quote(module)} || ${give(`the module ${module} can't be loaded`)}`);
-  if (env !== undefined && env !== "")
+  if (env !== "")
     lines.push(
       "command -v conda >/dev/null 2>&1 || module load miniconda >/dev/null 2>&1",
       `command -v conda >/dev/null 2>&1 || ${give("conda was not found; give the module that brings it with modules")}`,
       'source "$(conda info --base)/etc/profile.d/conda.sh"',
       `conda activate ${quote(env)} || ${give(`the conda environment ${env} can't be activated`)}`,
     );
-  lines.push(...plan.prologue);
-  return lines;
+  return [...lines, ""];
+}
+
+function oneLine(text: string): string {
+  return text.replace(/[\u0000-\u001f\u007f]/g, "?");
 }

@@ -1,0 +1,187 @@
+/**
+ * What becomes of many jobs, by at most one `squeue` and one `sacct`. The queue is asked first and decides who still waits
+ * or runs; the accounts are asked only for those that left it, and for all where the queue is silent. So a frozen
+ * slurmdbd holds nothing up, a stopped one costs only figures, and a stopped slurmctld costs only news.
+ */
+import type { Transport } from "../cluster/transport.js";
+import { isEnd } from "../protocol.js";
+import type { Answers, Asked, Observation } from "./index.js";
+import { ArrayMemory, isArray } from "./slurm-array.js";
+import { endFromQueue, fromAccounts, fromQueue, isSureEnd } from "./slurm-end.js";
+import { QUESTION, run, silence } from "./slurm-run.js";
+import { type Account, parseSacct, sacctArguments } from "./slurm-sacct.js";
+import { parseSqueue, type QueueRow, squeueArguments } from "./slurm-squeue.js";
+import { stateOf } from "./slurm-states.js";
+
+/**
+ * Milliseconds that an end which only the queue knows waits for its figures: slurmctld tells slurmdbd about it within a
+ * second or two, and later where the cluster is busy.
+ */
+const PATIENCE = 20_000;
+/** Milliseconds after which a command was not refused but hung, and longest pause before it is tried again. */
+const HUNG = 4_000;
+const LONGEST_PAUSE = 120_000;
+/** Most ids in one question to the accounts; the others have their turn at the next. */
+const MOST = 2_000;
+
+/** What was said of one line's scheduler until now. Bounded: what is not asked about any more is dropped. */
+class Memory {
+  readonly queue = new Part();
+  readonly accounts = new Part();
+  /** When the queue first said that a job is over. */
+  readonly over = new Map<string, number>();
+  readonly arrays = new Map<string, ArrayMemory>();
+
+  array(id: string): ArrayMemory {
+    const known = this.arrays.get(id) ?? new ArrayMemory();
+    this.arrays.set(id, known);
+    return known;
+  }
+
+  keep(ids: ReadonlySet<string>): void {
+    for (const map of [this.over, this.arrays]) for (const id of map.keys()) if (!ids.has(id)) map.delete(id);
+  }
+}
+
+/** One daemon behind its command: asked less often while it hangs. */
+class Part {
+  #hung = 0;
+  #again = 0;
+  #why = "";
+
+  /** The answer, or why there is none. */
+  async ask(transport: Transport, argv: readonly string[]): Promise<{ text: string } | { why: string }> {
+    const from = Date.now();
+    if (from < this.#again) return { why: this.#why };
+    const said = await run(transport, argv, QUESTION);
+    // One id that slurmctld has forgotten is an answer; of several it leaves out those that it has forgotten.
+    if (said.code !== 0 && /Invalid job id specified/.test(said.stderr)) return { text: "" };
+    const why = silence(argv[0] ?? "", said, QUESTION);
+    if (why === undefined) {
+      this.#hung = 0;
+      return { text: said.stdout };
+    }
+    if (Date.now() - from >= HUNG) {
+      this.#again = Date.now() + Math.min(QUESTION * 1000 * 2 ** this.#hung, LONGEST_PAUSE);
+      this.#hung += 1;
+      this.#why = why;
+    }
+    return { why };
+  }
+}
+
+const memories = new WeakMap<Transport, Memory>();
+
+/** See {@link Scheduler.query}. */
+export async function querySlurm(
+  transport: Transport,
+  asked: readonly Asked[],
+  early?: (answers: Answers) => void,
+): Promise<Answers> {
+  const jobs = new Map<string, Observation>();
+  if (asked.length === 0) return { jobs, silent: [] };
+  const memory = memories.get(transport) ?? new Memory();
+  memories.set(transport, memory);
+  const ids = new Set(asked.map((a) => a.id));
+  memory.keep(ids);
+
+  const silent: string[] = [];
+  const queue = await memory.queue.ask(transport, ["squeue", ...squeueArguments([...ids])]);
+  const rows = "text" in queue ? group(parseSqueue(queue.text), ids) : undefined;
+  if ("why" in queue) silent.push(queue.why);
+
+  // Who left the queue is looked up in the accounts.
+  const left: Asked[] = [];
+  const wanted: string[] = [];
+  for (const job of asked) {
+    const own = rows?.get(job.id) ?? [];
+    if (isArray(job, own) || memory.arrays.has(job.id)) {
+      const array = memory.array(job.id);
+      array.see(job, rows === undefined ? undefined : own);
+      const missing = array.missing(rows !== undefined);
+      const now = array.observation();
+      if (now !== undefined && !isEnd(now.state)) jobs.set(job.id, now);
+      if (missing.length > 0 || now === undefined || isEnd(now.state)) left.push(job);
+      wanted.push(...missing);
+      continue;
+    }
+    const row = own[0];
+    if (row !== undefined && !isEnd(stateOf(row.state))) {
+      memory.over.delete(job.id);
+      jobs.set(job.id, fromQueue(row));
+    } else {
+      if (row !== undefined && !memory.over.has(job.id)) memory.over.set(job.id, Date.now());
+      left.push(job);
+      wanted.push(job.id);
+    }
+  }
+  if (left.length === 0) return { jobs, silent };
+  if (jobs.size > 0) early?.({ jobs: new Map(jobs), silent: [...silent] });
+
+  const accounts =
+    wanted.length === 0
+      ? { text: "" }
+      : await memory.accounts.ask(transport, ["sacct", ...sacctArguments(wanted.slice(0, MOST))]);
+  const found = "text" in accounts ? group(parseSacct(accounts.text), ids) : undefined;
+  if ("why" in accounts) silent.push(accounts.why);
+  const late = new Set(wanted.slice(MOST));
+  for (const job of left) {
+    const own = rows?.get(job.id) ?? [];
+    const told = found?.get(job.id) ?? [];
+    const array = memory.arrays.get(job.id);
+    let now: Observation | undefined;
+    if (array !== undefined || told.some((a) => a.tasks !== undefined)) {
+      const tasks = array ?? memory.array(job.id);
+      if (array === undefined) tasks.see(job, rows === undefined ? undefined : own);
+      tasks.settle(told, { queue: rows !== undefined, accounts: found !== undefined });
+      now = tasks.observation();
+    } else if (!late.has(job.id))
+      now = settle(own[0], told[0], {
+        queue: rows !== undefined,
+        accounts: found !== undefined,
+        since: memory.over.get(job.id),
+      });
+    if (now !== undefined) jobs.set(job.id, now);
+  }
+  return { jobs, silent };
+}
+
+/** A job that is not active in the queue. Undefined if nothing sure can be said: then the last state stands. */
+function settle(
+  row: QueueRow | undefined,
+  account: Account | undefined,
+  part: { queue: boolean; accounts: boolean; since: number | undefined },
+): Observation | undefined {
+  if (row !== undefined) {
+    // The accounts may still be at an earlier moment, or at an earlier run.
+    const agreed =
+      account !== undefined && isEnd(stateOf(account.state)) && stateOf(account.state) === stateOf(row.state);
+    if (agreed) return { ...fromAccounts(account), restarts: row.restarts };
+    if (!part.accounts) return withoutFigures(endFromQueue(row));
+    if (Date.now() - (part.since ?? 0) > PATIENCE) return withoutFigures(endFromQueue(row));
+    return { state: "completing", raw: row.state, restarts: row.restarts };
+  }
+  if (account === undefined) return undefined;
+  if (isSureEnd(account, part.queue)) return fromAccounts(account);
+  // A queue that answers and does not have it knows better than accounts that call it running.
+  if (part.queue || isEnd(stateOf(account.state))) return undefined;
+  return fromAccounts(account);
+}
+
+function withoutFigures(o: Observation): Observation {
+  return {
+    ...o,
+    notes: [...(o.notes ?? []), "SLURM's accounting did not tell what it used, so there are no figures."],
+  };
+}
+
+function group<T extends { job: string }>(rows: readonly T[], ids: ReadonlySet<string>): Map<string, T[]> {
+  const groups = new Map<string, T[]>();
+  for (const row of rows) {
+    if (!ids.has(row.job)) continue;
+    const own = groups.get(row.job);
+    if (own === undefined) groups.set(row.job, [row]);
+    else own.push(row);
+  }
+  return groups;
+}
