@@ -191,19 +191,15 @@ describe("commands", () => {
     expect(many.map((r) => r.stdout)).toEqual(many.map((_, i) => `${i}\n`));
   });
 
-  it("reads past start-up files that print, where sftp can't, and says so", async () => {
+  it("says where start-up files spoil the channel for files, and what they say in place of a command", async () => {
     const rc = bed.home(".bashrc");
     writeFileSync(rc, "echo 'Welcome to the cluster'\necho 'module loaded' >&2\n");
     try {
       const line = await open("key");
-      expect(await line.exec(["echo", "mine"], { shared: true })).toEqual({ code: 0, stdout: "mine\n", stderr: "" });
-      // The login shell of `bash -c` reads .bashrc before the subsystem, and the packet begins with its words.
-      const error = await line.sftp().then(
-        () => undefined,
-        (e) => e,
-      );
-      if (error !== undefined)
-        expect(error).toMatchObject({ code: "connection", fix: expect.stringContaining(".bashrc") });
+      // Bash reads .bashrc for a subsystem, too, and its words come where SFTP's first packet should.
+      await expect(line.sftp()).rejects.toMatchObject({ code: "connection", fix: expect.stringContaining(".bashrc") });
+      writeFileSync(rc, "echo 'You are over quota.'\nexit 9\n");
+      expect(await line.exec(["echo", "mine"])).toEqual({ code: 9, stdout: "You are over quota.\n", stderr: "" });
     } finally {
       writeFileSync(rc, "");
     }

@@ -1,5 +1,5 @@
 import { createHash, randomBytes } from "node:crypto";
-import { mkdirSync, rmSync } from "node:fs";
+import { mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { TRANSPORTS } from "../../kernel-lib/src/cluster/registry.js";
 import { isMissing, readFile, type Sftp, type Transport, writeFile } from "../../kernel-lib/src/cluster/transport.js";
@@ -75,6 +75,19 @@ describe.each(Object.keys(TRANSPORTS) as Transport["kind"][])("the transport %s"
       expect((await line.exec(["no-such-program", "x"])).code).toBe(127);
       expect(line.kind).toBe(kind);
       expect(line.asked).toBe(false);
+    });
+
+    it.skipIf(kind === "local")("and leaves out what start-up files print", async () => {
+      writeFileSync(bed.home(".bashrc"), "echo welcome\necho warning >&2\n");
+      try {
+        for (const options of [{}, { shared: true }, { cwd: "/" }])
+          expect(await line.exec(["echo", "mine"], options)).toEqual({ code: 0, stdout: "mine\n", stderr: "" });
+        const parts: Uint8Array[] = [];
+        await line.exec(["printf", "a\\nb"], { onStdout: (part) => parts.push(part) });
+        expect(Buffer.concat(parts).toString()).toBe("a\nb");
+      } finally {
+        writeFileSync(bed.home(".bashrc"), "");
+      }
     });
 
     it("with standard input from a text, bytes and a stream", async () => {

@@ -12,6 +12,7 @@ import { ConnectionError, InterruptedError } from "../errors.js";
 import { checkSilent, FIRST_SESSION_TIME, firstSession, type ShellEnd } from "./first-session.js";
 import { lastLine, type Master, openMaster } from "./openssh-master.js";
 import { sftpOverStreams } from "./openssh-sftp.js";
+import { Preamble } from "./preamble.js";
 import { RemoteShell, type ShellStreams } from "./remote-shell.js";
 import { Sessions } from "./sessions.js";
 import { SftpPool } from "./sftp-pool.js";
@@ -268,10 +269,13 @@ class OpenSsh implements Transport {
         stop(new ConnectionError(`${program} gave more than ${FLOOD >> 20} MiB of output.`, "Take it by files."));
     };
     child.stderr.on("data", count);
+    const before = new Preamble(`${mark}O`);
     child.stdout.on("data", (chunk: Buffer) => {
-      if (options.onStdout) return options.onStdout(chunk);
-      count(chunk);
-      out.push(chunk);
+      const part = before.push(chunk);
+      if (part.length === 0) return;
+      if (options.onStdout) return options.onStdout(part);
+      count(part);
+      out.push(part);
     });
     const { input } = options;
     if (input === undefined || typeof input === "string" || input instanceof Uint8Array) child.stdin.end(input);

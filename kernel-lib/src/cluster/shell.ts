@@ -24,14 +24,17 @@ const LONGEST = 127_000;
 /**
  * An argument list as a line for sshd, which gives it to the user's login shell, whatever that is: bash, tcsh and fish
  * become `sh`, and that becomes the command. Their quotes differ (fish takes `\\` in single quotes as one, csh takes no
- * line end and treats `!`), so what is not plain text to all of them goes as octal digits. Throws UsageError if too long.
+ * line end and treats `!`), so what is not plain text to all of them goes as octal digits. With `mark` (letters and
+ * digits) both streams begin with it, after what start-up files print. Throws UsageError if too long.
  */
-export function loginCommand(argv: readonly string[], cwd?: string): string {
+export function loginCommand(argv: readonly string[], cwd?: string, mark?: string): string {
+  const begin = mark === undefined ? "" : `printf ${mark}; printf ${mark} >&2; `;
   const words = cwd === undefined ? argv : [cwd, ...argv];
-  const head = `exec /bin/sh -c '${cwd === undefined ? 'exec "$@"' : 'cd "$0" && exec "$@"'}'`;
+  const head = `exec /bin/sh -c '${begin}${cwd === undefined ? 'exec "$@"' : 'cd "$0" && exec "$@"'}'`;
   const plain = words.every((word) => /^[^'\\!\u0000-\u001f\u007f]*$/.test(word));
   const quoted = words.map((word) => (/^[A-Za-z0-9_./][A-Za-z0-9_./:,+-]*$/.test(word) ? word : `'${word}'`)).join(" ");
-  const line = plain ? `${head}${cwd === undefined ? " sh" : ""} ${quoted}` : octal(inFolder(argv, cwd));
+  const script = begin + inFolder(argv, cwd);
+  const line = plain ? `${head}${cwd === undefined ? " sh" : ""} ${quoted}` : octal(script);
   if (Buffer.byteLength(line) > LONGEST)
     throw new UsageError(`A command of ${Buffer.byteLength(line)} bytes is too long.`, "Put it in a file.");
   return line;
@@ -40,12 +43,12 @@ export function loginCommand(argv: readonly string[], cwd?: string): string {
 /**
  * An argument list as a line for sshd, as {@link loginCommand}, that tells on standard error how it goes, where ssh's own
  * exit code can't tell a lost line from a command's 255, nor a signal from a code: `<mark>P<pid>` before (the process
- * leads its group) and `<mark>E<code>` after, a signal being 128 and its number.
+ * leads its group) and `<mark>E<code>` after, a signal being 128 and its number. Standard output begins with `<mark>O`.
  */
 export function reportedCommand(argv: readonly string[], mark: string, cwd?: string): string {
   const [folder, words] = cwd === undefined ? ["", argv] : ['cd "$1" && shift && ', [cwd, ...argv]];
   // The parentheses keep `exit` and `exec` as an argument list's first word from ending the reporter.
-  const script = `echo "$0P$$" >&2; (${folder}exec "$@"); echo "$0E$?" >&2`;
+  const script = `printf %s "$0O"; echo "$0P$$" >&2; (${folder}exec "$@"); echo "$0E$?" >&2`;
   return loginCommand(["/bin/sh", "-c", script, mark, ...words]);
 }
 

@@ -2,11 +2,13 @@
  * A line to a cluster by ssh2: one authenticated connection that carries commands, one long-lived shell and files. Every
  * call is settled when the line goes, whatever ssh2 does about its own callbacks.
  */
+import { randomBytes } from "node:crypto";
 import { once } from "node:events";
 import type { Client, ClientChannel, SFTPWrapper } from "ssh2";
 import type { ClusterConfig } from "../config/index.js";
 import { ConnectionError, InterruptedError, isYaleError } from "../errors.js";
 import { checkSilent, FIRST_SESSION_TIME, firstSession, type ShellEnd } from "./first-session.js";
+import { Preamble } from "./preamble.js";
 import { RemoteShell, type ShellStreams } from "./remote-shell.js";
 import { isRefusal, Sessions } from "./sessions.js";
 import { SftpPool } from "./sftp-pool.js";
@@ -209,7 +211,8 @@ class SshLine implements Transport {
 
   #alone(argv: readonly string[], options: ExecOptions): Promise<ExecResult> {
     return new Promise((resolve, reject) => {
-      const line = loginCommand(argv, options.cwd);
+      const mark = randomBytes(16).toString("hex");
+      const line = loginCommand(argv, options.cwd, mark);
       if (this.#gone !== undefined) return reject(this.#gone);
       if (options.signal?.aborted) return reject(new InterruptedError(`${argv[0]} was interrupted.`));
       const timeout = options.timeout ?? 60_000;
@@ -239,7 +242,7 @@ class SshLine implements Transport {
           void session.closed.then(release);
           running = session;
           if (over) return this.#kill(session);
-          collect(session, options, stop, argv[0] ?? "").then((result) => settle() && resolve(result), stop);
+          collect(session, mark, options, stop, argv[0] ?? "").then((result) => settle() && resolve(result), stop);
         }, stop);
     });
   }
@@ -264,6 +267,7 @@ class Session {
 /** Feeds a command and gathers what it says until its channel closes. */
 async function collect(
   session: Session,
+  mark: string,
   options: ExecOptions,
   stop: (error: Error) => void,
   program: string,
@@ -278,8 +282,13 @@ async function collect(
       return stop(new ConnectionError(`${program} gave more than ${FLOOD >> 20} MiB of output.`, "Take it by files."));
     list.push(chunk);
   };
-  channel.on("data", (chunk: Buffer) => (options.onStdout ? options.onStdout(chunk) : keep(out, chunk)));
-  channel.stderr.on("data", (chunk: Buffer) => keep(err, chunk));
+  const before = { out: new Preamble(mark), err: new Preamble(mark) };
+  channel.on("data", (chunk: Buffer) => {
+    const part = before.out.push(chunk);
+    if (options.onStdout === undefined) keep(out, part);
+    else if (part.length > 0) options.onStdout(part);
+  });
+  channel.stderr.on("data", (chunk: Buffer) => keep(err, before.err.push(chunk)));
   channel.on("error", () => undefined);
   feed(channel, options.input, session.closed).catch((error: Error) => stop(error));
   await session.closed;
@@ -288,8 +297,8 @@ async function collect(
       `How ${program} ended is not known: its session was closed without a code.`,
       "Try again.",
     );
-  const text = (parts: Buffer[]) => Buffer.concat(parts).toString("utf8");
-  return { ...session.exit, stdout: text(out), stderr: text(err) };
+  const text = (parts: Buffer[], preamble: Preamble) => Buffer.concat([...parts, preamble.rest()]).toString("utf8");
+  return { ...session.exit, stdout: text(out, before.out), stderr: text(err, before.err) };
 }
 
 /** Writes a command's input as fast as it takes it, until it has ended. */
