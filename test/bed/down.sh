@@ -9,12 +9,15 @@ set -uo pipefail
 names() { (cd "$STATE/run" && for f in $1.pid; do [ -e "$f" ] && say "${f%.pid}"; done); }
 
 # Sessions, job steps and jobs are not ours by a pid file, but descend from what is, carry the bed's mark, or belong to
-# its users.
+# its users; slurmstepd does none of that, but works in the bed's folder.
 family() {
   local found list more p
   found=$(cat "$STATE"/run/*.pid 2>/dev/null | cut -d' ' -f1)
   found="$found $(grep -lzxF "YALE_BED=$STATE" /proc/[0-9]*/environ 2>/dev/null | cut -d/ -f3)"
   found="$found $(ps -o pid= -u "${USERS// /,}" 2>/dev/null)"
+  for p in $(ps -e -o pid=,comm= | awk '$2 == "slurmstepd" { print $1 }'); do
+    case $(readlink "/proc/$p/cwd") in "$STATE" | "$STATE"/*) found="$found $p" ;; esac
+  done
   list=$(ps -e -o pid=,ppid=)
   while :; do
     more=$(awk -v known=" $(echo $found) " 'index(known, " " $2 " ") && !index(known, " " $1 " ") { print $1 }' <<<"$list")
@@ -38,7 +41,12 @@ while read -r pid since; do
   [ -n "$since" ] && [ "$(start_time "$pid")" = "$since" ] && kill -KILL "$pid" 2>/dev/null
 done <<<"$descent"
 
-for n in 01 02; do find /sys/fs/cgroup/*/"slurm_$NAME$n" -depth -type d -exec rmdir {} \; 2>/dev/null; done
+# What was killed a moment ago may still stand in them.
+for _ in $(seq 50); do
+  groups=$(ls -d /sys/fs/cgroup/*/"slurm_$NAME"0[12] 2>/dev/null) || break
+  find $groups -depth -type d -exec rmdir {} \; 2>/dev/null
+  [ -z "$(ls -d $groups 2>/dev/null)" ] || sleep 0.1
+done
 if [ "${KEEP:-0}" != 1 ]; then
   for u in $USERS; do
     for _ in $(seq 50); do

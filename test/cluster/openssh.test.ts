@@ -1,9 +1,10 @@
 import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
-import { readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { openOpenSsh } from "../../kernel-lib/src/cluster/openssh.js";
+import { Askpass } from "../../kernel-lib/src/cluster/openssh-ask.js";
 import { guarded } from "../../kernel-lib/src/cluster/shell.js";
 import type { LoginOptions, Question, Transport } from "../../kernel-lib/src/cluster/transport.js";
 import type { ClusterConfig } from "../../kernel-lib/src/config/index.js";
@@ -139,6 +140,67 @@ describe("a login through OpenSSH", () => {
     const line = await openOpenSsh(rest, { ask: () => Promise.reject(new Error("Nobody is to be asked.")) });
     open.push(line);
     await works(line);
+  });
+});
+
+describe("other ways in through OpenSSH", () => {
+  it("go over a jump host, which asks too", async () => {
+    const before = bed.authentications("totp");
+    await works(await login("duo", [() => bed.totp(), "1"], { proxyJump: `${bed.name}-totp` }));
+    expect(questions.map((q) => q.fields[0]?.label)).toEqual([
+      `One-time password (OATH) for \`${bed.user}':`,
+      "Passcode or option (1-1):",
+    ]);
+    expect(bed.authentications("totp")).toBe(before + 1);
+  });
+
+  it("find the second factor inside the session, and open no such line without a person", async () => {
+    const line = await login("command");
+    await works(line);
+    expect([line.asked, questions.length]).toEqual([true, 0]);
+    const before = bed.connections("command");
+    await expect(login("command", [], {}, { interactive: false })).rejects.toThrow(/inside each session/);
+    expect(bed.connections("command")).toBe(before);
+    bed.push("deny");
+    await expect(login("command")).rejects.toThrow(/refused the session without a word/);
+  });
+
+  it("show what the server says at the end", async () => {
+    expect((await login("duo", ["1"])).greeting).toContain("Success. Logging you in...");
+  });
+
+  // No security key is at hand here; this is what ssh does with one: it starts its helper, and ends it at the touch.
+  it("tell of a key that wants to be touched, and take that back", async () => {
+    const folder = join(box.home, "ask");
+    mkdirSync(folder, { mode: 0o700 });
+    let told: (signal: AbortSignal | undefined) => void = () => undefined;
+    const asked = new Promise<AbortSignal | undefined>((resolve) => {
+      told = resolve;
+    });
+    const ask: LoginOptions["ask"] = (question, signal) => {
+      questions.push(question);
+      told(signal);
+      return new Promise((resolve) => signal?.addEventListener("abort", () => resolve(null)));
+    };
+    const askpass = new Askpass({ folder, cluster: "fido", ask, said: () => "" });
+    const env = await askpass.open();
+    const words = "Confirm user presence for key ED25519-SK SHA256:abc";
+    const helper = spawn(env.SSH_ASKPASS ?? "", [words], {
+      env: { ...process.env, ...env, SSH_ASKPASS_PROMPT: "none" },
+    });
+    const ended = once(helper, "close");
+    const signal = await asked;
+    expect(questions).toMatchObject([{ kind: "second_factor", text: words, fields: [], choices: [] }]);
+    expect(signal?.aborted).toBe(false);
+    helper.kill();
+    await until("the end of the question", () => signal?.aborted === true);
+    let failed = false;
+    void askpass.failed.then(() => {
+      failed = true;
+    });
+    await ended;
+    expect(failed).toBe(false);
+    askpass.close();
   });
 });
 
@@ -292,6 +354,19 @@ describe("the user's own connection", () => {
     expect(bed.connections("key")).toBe(before);
     execFileSync("ssh", ["-S", control, "-O", "check", "x"], { stdio: "ignore" });
     expect(master.exitCode).toBeNull();
+  });
+
+  it("that has fallen silent is found out within 30 s, though it knows no keepalive", async () => {
+    const line = await login("key");
+    await bed.stall("key");
+    const began = Date.now();
+    try {
+      await expect(line.exec(["true"])).rejects.toThrow(ConnectionError);
+      expect(await line.lost).toBeInstanceOf(ConnectionError);
+    } finally {
+      await bed.resume("key");
+    }
+    expect(Date.now() - began).toBeLessThan(30_000);
   });
 
   it("tells when it is lost", async () => {

@@ -18,6 +18,11 @@ const SLOTS = 200;
 
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
   const given = process.env["YALE_TEST_BED"];
+  if (given === undefined && process.getuid?.() !== 0)
+    throw new Error(
+      "The tests in test/cluster bring up a toy cluster, for which they must be root.\n" +
+        "  → Run them in a container, or leave them out: npm test -- --project unit --project contract --project integration",
+    );
   if (given !== undefined) {
     const bed = new Bed(readInfo(given));
     await bed.reset();
@@ -43,7 +48,8 @@ export default async function setup(project: TestProject): Promise<() => Promise
   }
 }
 
-async function freePlace(): Promise<{ place: BedPlace; lock: string }> {
+/** A name and ports that nobody uses, kept by a lock file until {@link dropLock}. */
+export async function freePlace(): Promise<{ place: BedPlace; lock: string }> {
   for (let slot = 0; slot < SLOTS; slot++) {
     const place = { name: `test${slot}`, state: `/tmp/yale-test${slot}`, port0: FIRST + slot * PORTS };
     const lock = `${place.state}.lock`;
@@ -66,10 +72,10 @@ async function portsFree(first: number): Promise<boolean> {
   return all.every(Boolean);
 }
 
-/** A process that outlives this one just to take the bed down. */
-function keep(place: BedPlace): ChildProcess {
+/** A process that outlives this one (or that of `pid`) just to take the bed down. */
+export function keep(place: BedPlace, pid: number = process.pid): ChildProcess {
   const script = 'tail --pid="$1" -f /dev/null; exec "$2"';
-  const child = spawn("bash", ["-c", script, "keeper", String(process.pid), join(BED_SCRIPTS, "down.sh")], {
+  const child = spawn("bash", ["-c", script, "keeper", String(pid), join(BED_SCRIPTS, "down.sh")], {
     detached: true,
     stdio: "ignore",
     env: bedEnv(place),

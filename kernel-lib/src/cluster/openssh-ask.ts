@@ -37,7 +37,7 @@ export class Askpass {
     this.failed = new Promise((resolve) => {
       this.#fail = resolve;
     });
-    this.#server = createServer({ allowHalfOpen: true }, (socket) => this.#serve(socket));
+    this.#server = createServer((socket) => this.#serve(socket));
   }
 
   /** Starts listening, and gives the environment that makes ssh ask here. */

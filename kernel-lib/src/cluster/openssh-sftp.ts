@@ -1,7 +1,7 @@
 /**
  * ssh2's SFTP client over the standard input and output of `ssh -s … sftp`. It is the same client that the line of ssh2
  * uses, but the class is no part of ssh2's public interface (ssh2/lib/protocol/SFTP.js): its version is pinned, what is
- * used of it is checked here, and test/contract/transports.test.ts runs over it.
+ * used of it is checked here, and test/cluster/transports.test.ts runs over it.
  */
 import type { Readable, Writable } from "node:stream";
 import type { SFTPWrapper } from "ssh2";
