@@ -6,6 +6,9 @@
 /** Version of this protocol. The first thing client and agent exchange; they must be equal. */
 export const PROTOCOL_VERSION = 2;
 
+/** Header in which each side names the protocol it speaks. */
+export const PROTOCOL_HEADER = "x-yale-protocol";
+
 /** MIME type of a job in a notebook output: its data is a {@link JobRecord}. */
 export const JOB_MIME = "application/vnd.yale.job+json";
 
@@ -467,4 +470,70 @@ export function isJobRecord(value: unknown): value is JobRecord {
     typeof r.progress === "object" &&
     r.progress !== null
   );
+}
+
+/** What the JupyterLab panel asks of the agent beyond the verbs of {@link Core}; served beside them. */
+export interface PanelCalls {
+  /**
+   * Jobs newest first, from `offset`, and how many there are in all. What only a single job's view needs is left out of
+   * the records: script text, variables, faults, log lines.
+   */
+  jobs(offset: number, limit: number): Promise<{ total: number; jobs: JobRecord[] }>;
+  /** What a form can offer; `folder` is where a `config.yaml` is looked for, as in a notebook that lies there. */
+  choices(folder?: string): Promise<Choices>;
+  /** The specification that the same options give in a notebook in `folder`. Throws UsageError as the builder does. */
+  form(request: FormRequest): Promise<JobSpec>;
+  /** The pages of a job's results in order, without their text. With `search`, only those whose text has it. */
+  pages(id: string, search?: string): Promise<PageList>;
+  /** One page's text and layout. */
+  page(id: string, key: string): Promise<PageText>;
+}
+
+/** Clusters and runners to choose from. */
+export interface Choices {
+  /** The user's home folder on the agent's machine, for which `~` stands. */
+  home: string;
+  /** The config.yaml that was found, if any. */
+  config?: string;
+  /** The cluster of jobs that name none. */
+  default: string;
+  clusters: { name: string; transport: string; scheduler: string }[];
+  runners: { name: string; title: string; gpus: number; speed?: string }[];
+}
+
+/** A form's fields: names and values of the builder's options. */
+export interface FormRequest {
+  kind: "ocr" | "run";
+  /** Paths, globs or URLs; relative ones, and `~/`, from `folder`. */
+  sources: string[];
+  /** For kind `run`: the script's text. */
+  script?: string;
+  folder?: string;
+  /** By the builder's names, such as `{ gpus: "a100:1", maxSamples: 10 }`. */
+  options: { [name: string]: Json };
+}
+
+/** A job's pages. */
+export interface PageList {
+  /** Local folder of the results. */
+  folder: string;
+  /** False while the job runs: more pages come. */
+  complete: boolean;
+  pages: { key: string; source: string; page: number; words: number; confidence?: number; error?: string }[];
+}
+
+/** What was recognised on a page: hostile until escaped, like everything in it. */
+export interface PageText {
+  key: string;
+  text: string | null;
+  markdown: string | null;
+  /** Boxes in pixels of an image of `width` by `height`: left, top, right, bottom. */
+  boxes: { box: [number, number, number, number]; category: string; text: string }[];
+  width: number;
+  height: number;
+  error?: string;
+  confidence?: number;
+  seconds?: number;
+  /** Model, revision, versions. */
+  inference: Json;
 }

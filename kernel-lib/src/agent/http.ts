@@ -1,8 +1,7 @@
 /** What both ends of the agent's socket agree on. */
 import { PROTOCOL_VERSION } from "../protocol.js";
 
-/** Header in which each side names the protocol it speaks. */
-export const PROTOCOL_HEADER = "x-yale-protocol";
+export { PROTOCOL_HEADER } from "../protocol.js";
 
 /** A verb of {@link Core} that can be called by `POST /v1/<verb>` with a JSON list of arguments. */
 export type Verb =
@@ -50,6 +49,9 @@ export const VERBS: Readonly<Record<Verb, { repeatable: boolean }>> = {
   prompts: { repeatable: true },
   answer: { repeatable: false },
 };
+
+/** The calls of {@link PanelCalls}, and a page's image, which is answered by its bytes: `POST /v1/<call>`. */
+export const PANEL_CALLS = ["jobs", "choices", "form", "pages", "page", "image"] as const;
 
 /** Why two versions can't talk, and which side to bring up to date. */
 export function mismatch(theirs: string | number | undefined, role: "client" | "agent"): { what: string; fix: string } {

@@ -11,7 +11,8 @@ import { WebSocketServer } from "ws";
 import { AgentError, errorData, ProtocolError, UsageError } from "../errors.js";
 import { packageVersion } from "../paths.js";
 import { type Core, type Hello, PROTOCOL_VERSION } from "../protocol.js";
-import { mismatch, PROTOCOL_HEADER, VERBS, type Verb } from "./http.js";
+import { mismatch, PANEL_CALLS, PROTOCOL_HEADER, VERBS, type Verb } from "./http.js";
+import { Panel, type Picture } from "./panel.js";
 
 /** A specification with a long script fits; a flood does not. */
 const MAX_BODY = 16 << 20;
@@ -45,6 +46,7 @@ export function socketFolder(socket: string): void {
 export async function serve(core: Core, options: ServeOptions): Promise<{ close(): Promise<void> }> {
   socketFolder(options.socket);
   const startedAt = new Date().toISOString();
+  const panel = new Panel(core);
   const sockets = new WebSocketServer({ noServer: true, maxPayload: 1 << 16 });
   const server = createServer((request, response) => {
     answer(request, response).catch((error: unknown) => {
@@ -69,7 +71,8 @@ export async function serve(core: Core, options: ServeOptions): Promise<{ close(
       return;
     }
     const verb = /^\/v1\/([a-z]+)$/.exec(path)?.[1];
-    if (request.method !== "POST" || verb === undefined || !Object.hasOwn(VERBS, verb))
+    const asked = PANEL_CALLS.find((name) => name === verb);
+    if (request.method !== "POST" || verb === undefined || !(Object.hasOwn(VERBS, verb) || asked !== undefined))
       return reply(response, 404, {
         error: { code: "protocol", what: `There is no ${request.method} ${path}.`, fix: "Update the older side." },
       });
@@ -81,10 +84,15 @@ export async function serve(core: Core, options: ServeOptions): Promise<{ close(
     const from = Date.now();
     try {
       const args = list((await body(request)) || "[]");
-      const call = core[verb as Verb] as (...args: unknown[]) => Promise<unknown>;
-      const ok = await call.apply(core, args);
+      if (asked === "image")
+        return picture(response, await panel.image(String(args[0]), String(args[1]), Number(args[2])));
+      const call = (asked === undefined ? core[verb as Verb] : panel[asked]) as (
+        ...args: unknown[]
+      ) => Promise<unknown>;
+      const ok = await call.apply(asked === undefined ? core : panel, args);
       reply(response, 200, { ok: ok ?? null });
-      if (verb !== "list" && verb !== "get" && verb !== "logs") options.log(`${verb}: ok, ${Date.now() - from} ms`);
+      if (asked === undefined && verb !== "list" && verb !== "get" && verb !== "logs")
+        options.log(`${verb}: ok, ${Date.now() - from} ms`);
     } catch (error) {
       const data = errorData(error);
       reply(response, 400, { error: data });
@@ -119,7 +127,11 @@ export async function serve(core: Core, options: ServeOptions): Promise<{ close(
   await listen(server, options.socket);
   return {
     async close() {
-      for (const client of sockets.clients) client.terminate();
+      // Told from a killed agent by its goodbye: whoever listens then need not start another.
+      for (const client of sockets.clients) {
+        client.close(1001);
+        setTimeout(() => client.terminate(), 300);
+      }
       server.closeAllConnections();
       await new Promise<void>((done) => server.close(() => done()));
       rmSync(options.socket, { force: true });
@@ -160,6 +172,20 @@ function list(text: string): unknown[] {
   }
   if (!Array.isArray(value)) throw new UsageError("The arguments must be a list.");
   return value;
+}
+
+function picture(response: ServerResponse, found: Picture | undefined): void {
+  if (found === undefined) {
+    const what = "The page image is not on this machine.";
+    reply(response, 404, { error: { code: "dataset", what, fix: "" } });
+    return;
+  }
+  response.writeHead(200, {
+    "content-type": found.mime,
+    "content-length": found.bytes.length,
+    [PROTOCOL_HEADER]: String(PROTOCOL_VERSION),
+  });
+  response.end(found.bytes);
 }
 
 async function body(request: IncomingMessage): Promise<string> {

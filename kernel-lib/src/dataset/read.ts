@@ -4,6 +4,7 @@
  */
 import { open, readFile, stat } from "node:fs/promises";
 import { basename, join } from "node:path";
+import type { RecordBatch, Vector } from "apache-arrow";
 import { DatasetError } from "../errors.js";
 import { sniff } from "../images.js";
 import type { Json } from "../protocol.js";
@@ -73,13 +74,10 @@ export interface ReadOptions {
   to?: number;
 }
 
-/** Rows of a dataset folder as plain objects: int64 as number where it is exact, structs and lists as JSON-like values. */
-export async function* readRows(folder: string, options: ReadOptions = {}): AsyncGenerator<Record<string, unknown>> {
+/** Record batches of a dataset folder, shard by shard. */
+async function* readBatches(folder: string, split?: string): AsyncGenerator<RecordBatch> {
   const a = await arrow();
-  const { from = 0, to = Number.POSITIVE_INFINITY } = options;
-  /** Rows before the present batch. */
-  let before = 0;
-  for (const file of await shardFiles(folder, options.split)) {
+  for (const file of await shardFiles(folder, split)) {
     // Opened first: arrow takes a stream that breaks before its first byte for an empty one.
     const handle = await open(file, "r").catch((cause: unknown) => {
       throw new DatasetError(`${file} can't be read: ${(cause as Error).message}`, "It belongs to the dataset.", {
@@ -88,19 +86,7 @@ export async function* readRows(folder: string, options: ReadOptions = {}): Asyn
     });
     const stream = handle.createReadStream({ highWaterMark: 1 << 20 });
     try {
-      const reader = await a.RecordBatchReader.from(stream);
-      for await (const batch of reader) {
-        const names = batch.schema.fields.map((f) => String(f.name));
-        const wanted = options.columns === undefined ? names : names.filter((n) => options.columns?.includes(n));
-        const columns = wanted.map((name) => [name, batch.getChild(name)] as const);
-        for (let i = Math.max(0, from - before); i < Math.min(batch.numRows, to - before); i++) {
-          const row: Record<string, unknown> = {};
-          for (const [name, vector] of columns) row[name] = plain(vector?.get(i), a);
-          yield row;
-        }
-        before += batch.numRows;
-        if (before >= to) return;
-      }
+      yield* await a.RecordBatchReader.from(stream);
     } catch (cause) {
       if (cause instanceof DatasetError) throw cause;
       throw new DatasetError(
@@ -112,6 +98,45 @@ export async function* readRows(folder: string, options: ReadOptions = {}): Asyn
       stream.destroy();
     }
   }
+}
+
+/** Rows of a dataset folder as plain objects: int64 as number where it is exact, structs and lists as JSON-like values. */
+export async function* readRows(folder: string, options: ReadOptions = {}): AsyncGenerator<Record<string, unknown>> {
+  const a = await arrow();
+  const { from = 0, to = Number.POSITIVE_INFINITY } = options;
+  /** Rows before the present batch. */
+  let before = 0;
+  for await (const batch of readBatches(folder, options.split)) {
+    const columns = columnsOf(batch, options.columns);
+    for (let i = Math.max(0, from - before); i < Math.min(batch.numRows, to - before); i++) yield rowAt(columns, i, a);
+    before += batch.numRows;
+    if (before >= to) return;
+  }
+}
+
+/** The row with that key, or undefined. Only the keys of the others are looked at. */
+async function findRow(folder: string, key: string): Promise<Record<string, unknown> | undefined> {
+  const a = await arrow();
+  for await (const batch of readBatches(folder)) {
+    const keys = batch.getChild("key");
+    for (let i = 0; i < batch.numRows; i++) if (keys?.get(i) === key) return rowAt(columnsOf(batch), i, a);
+  }
+  return undefined;
+}
+
+type Columns = readonly (readonly [string, Vector | null])[];
+
+function columnsOf(batch: RecordBatch, wanted?: readonly string[]): Columns {
+  const names = batch.schema.fields.map((f) => String(f.name));
+  return names
+    .filter((n) => wanted === undefined || wanted.includes(n))
+    .map((name) => [name, batch.getChild(name)] as const);
+}
+
+function rowAt(columns: Columns, i: number, a: typeof import("apache-arrow")): Record<string, unknown> {
+  const row: Record<string, unknown> = {};
+  for (const [name, vector] of columns) row[name] = plain(vector?.get(i), a);
+  return row;
 }
 
 /** Arrow's values as ordinary ones. */
@@ -173,10 +198,10 @@ function pageOf(row: Record<string, unknown>): Page {
   };
 }
 
-/** The page with that key, or undefined. Reads keys first and one image. */
+/** The page with that key, or undefined. */
 export async function readPage(folder: string, key: string): Promise<Page | undefined> {
-  const [page] = await readPagesByKey(folder, [key]);
-  return page;
+  const row = await findRow(folder, key);
+  return row === undefined ? undefined : pageOf(row);
 }
 
 /** The pages with those keys, in the dataset's order, in one pass over the files. */
@@ -194,20 +219,29 @@ export async function readPagesByKey(folder: string, keys: readonly string[]): P
 
 /** Rows of a runner's output, as they are by now. */
 export async function* readResults(folder: string): AsyncGenerator<ResultRow> {
-  for await (const row of readRows(folder))
-    yield {
-      key: text(row.key) ?? "",
-      source: text(row.source) ?? "",
-      page: number(row.page) ?? 0,
-      label: json(row.label) as LanguageMap | null,
-      text: text(row.text),
-      markdown: text(row.markdown),
-      layout: json(row.layout),
-      error: text(row.error),
-      confidence: number(row.confidence),
-      seconds: number(row.seconds),
-      width: number(row.width),
-      height: number(row.height),
-      inferenceInfo: json(row.inference_info),
-    };
+  for await (const row of readRows(folder)) yield resultOf(row);
+}
+
+/** The result of the page with that key, or undefined. */
+export async function readResult(folder: string, key: string): Promise<ResultRow | undefined> {
+  const row = await findRow(folder, key);
+  return row === undefined ? undefined : resultOf(row);
+}
+
+function resultOf(row: Record<string, unknown>): ResultRow {
+  return {
+    key: text(row.key) ?? "",
+    source: text(row.source) ?? "",
+    page: number(row.page) ?? 0,
+    label: json(row.label) as LanguageMap | null,
+    text: text(row.text),
+    markdown: text(row.markdown),
+    layout: json(row.layout),
+    error: text(row.error),
+    confidence: number(row.confidence),
+    seconds: number(row.seconds),
+    width: number(row.width),
+    height: number(row.height),
+    inferenceInfo: json(row.inference_info),
+  };
 }
