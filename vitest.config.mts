@@ -25,6 +25,7 @@ export default defineConfig({
         maxWorkers: 1,
         sequence: { groupOrder: 1 },
       }),
+      project("lab", { testTimeout: 120_000 }),
       project("package", { testTimeout: 180_000, hookTimeout: 300_000 }),
     ],
   },

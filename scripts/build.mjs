@@ -1,7 +1,8 @@
-// Builds kernel-lib/dist: one CommonJS bundle per door or process, the declarations, and the runners.
+// Builds kernel-lib/dist: one CommonJS bundle per door or process, the declarations, and the runners; and the
+// JupyterLab extension. The extension's wheel is made by setup.mjs, which has a Python to do so.
 //   node scripts/build.mjs   takes about three seconds
 import { spawnSync } from "node:child_process";
-import { existsSync, readFileSync, renameSync, rmSync } from "node:fs";
+import { copyFileSync, existsSync, mkdirSync, readFileSync, renameSync, rmSync } from "node:fs";
 import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
@@ -69,6 +70,11 @@ export async function buildLibrary() {
   if (tsc.status !== 0) throw new Error("The declarations could not be built: see the messages of tsc above.");
   const { buildRunners } = await import(pathToFileURL(join(root, "runners", "build.mjs")).href);
   await buildRunners(join(next, "runners"));
+  // What `yale setup` installs tslab from. npm leaves a package-lock.json out of a package, and not a shrinkwrap.
+  const kernel = join(root, "scripts", "tslab");
+  mkdirSync(join(next, "tslab"));
+  copyFileSync(join(kernel, "package.json"), join(next, "tslab", "package.json"));
+  copyFileSync(join(kernel, "package-lock.json"), join(next, "tslab", "npm-shrinkwrap.json"));
   const old = `${dist}.old`;
   rmSync(old, { recursive: true, force: true });
   if (existsSync(dist)) renameSync(dist, old);
@@ -77,4 +83,8 @@ export async function buildLibrary() {
   return manifest.version;
 }
 
-if (import.meta.url === pathToFileURL(process.argv[1]).href) await buildLibrary();
+if (import.meta.url === pathToFileURL(process.argv[1]).href) {
+  await buildLibrary();
+  const { buildExtension } = await import(pathToFileURL(join(root, "labextension", "build.mjs")).href);
+  await buildExtension();
+}

@@ -2,7 +2,7 @@
 // .yale): npm packages, the build, the tslab kernel in a prefix of its own, and a Python environment for Jupyter. What
 // is there already is left alone, so that a second run takes no time.
 //   node scripts/setup.mjs [demo|start|test]
-import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, rmSync } from "node:fs";
 import { copyFile } from "node:fs/promises";
 import { delimiter, join } from "node:path";
 import { pathToFileURL } from "node:url";
@@ -17,12 +17,9 @@ export const places = {
   tslab: join(made, "tslab", "node_modules", "tslab"),
   venv: join(made, "venv"),
   python: join(made, "venv", "bin", "python"),
-  jupyterPath: join(made, "jupyter"),
-  launcher: join(root, "kernel-lib", "dist", "kernel-launcher.cjs"),
+  cli: join(root, "kernel-lib", "dist", "cli.cjs"),
+  wheels: join(root, "kernel-lib", "jupyter"),
 };
-
-/** Name of our kernel specification, as notebooks name it in their metadata. */
-export const KERNEL = "tslab";
 
 /**
  * Does what is still to do. `purpose` names a list of Python packages in scripts/python: `demo`, `start` or `test`,
@@ -31,18 +28,18 @@ export const KERNEL = "tslab";
 export async function setUp(purpose) {
   console.log("Setting up:");
   checkNode();
-  await step("npm packages", npmPackages);
+  await step("npm packages", () => npmPackages(purpose));
   await step("build", buildOnce);
   await step("TypeScript kernel (tslab)", tslab);
   await step("Python environment", () => pythonEnvironment(purpose));
-  writeKernelSpec();
+  if (purpose !== "demo") await step("JupyterLab extension", extension);
+  await step("kernel and extension in Jupyter", () => intoJupyter(purpose));
   console.log("");
 }
 
-/** Environment for a Jupyter program, so that it finds our kernel beside whatever else it knows. */
+/** Environment for a Jupyter program of ours. */
 export function jupyterEnv() {
-  const path = [places.jupyterPath, process.env.JUPYTER_PATH].filter(Boolean).join(delimiter);
-  return { ...process.env, JUPYTER_PATH: path, PATH: [join(places.venv, "bin"), process.env.PATH].join(delimiter) };
+  return { ...process.env, PATH: [join(places.venv, "bin"), process.env.PATH].join(delimiter) };
 }
 
 function checkNode() {
@@ -62,10 +59,14 @@ async function npm(args, cwd) {
   await run(own ? process.execPath : "npm", [...(own ? [cli] : []), ...args, ...options], { cwd });
 }
 
-async function npmPackages() {
-  if (npmIsCurrent()) return UP_TO_DATE;
+async function npmPackages(purpose) {
+  const some = hashOf(["kernel-lib"], "package-lock.json");
+  if (npmIsCurrent() || (purpose !== "test" && isStamped("npm", some))) return UP_TO_DATE;
+  // JupyterLab's packages are there for their types only, which nobody but the tests' compiler reads.
+  const part = purpose === "test" ? [] : ["--workspace=kernel-lib", "--include-workspace-root"];
   // `npm ci` begins by deleting node_modules; where there is one, a developer may be at work in it.
-  await npm([existsSync(join(root, "node_modules")) ? "install" : "ci"], root);
+  await npm([existsSync(join(root, "node_modules")) ? "install" : "ci", ...part], root);
+  stamp("npm", some);
   return "installed";
 }
 
@@ -83,7 +84,7 @@ function npmIsCurrent() {
 
 async function buildOnce() {
   const hash = sourcesHash();
-  if (isStamped("build", hash) && existsSync(places.launcher)) return UP_TO_DATE;
+  if (isStamped("build", hash) && existsSync(places.cli)) return UP_TO_DATE;
   rmSync(join(made, "stamps", "build"), { force: true });
   // Only now: build.mjs needs esbuild, which the step before may just have installed.
   const { buildLibrary } = await import(pathToFileURL(join(root, "scripts", "build.mjs")).href);
@@ -139,17 +140,42 @@ async function makeVenv() {
   if (result.code !== 0) throw new SetupError(`A Python environment could not be made:\n\n${result.all.trim()}`);
 }
 
-/** Written by hand rather than by `tslab install`, which would need IPython and knows nothing of our launcher. */
-function writeKernelSpec() {
-  const folder = join(places.jupyterPath, "kernels", KERNEL);
-  mkdirSync(folder, { recursive: true });
-  const spec = {
-    argv: [process.execPath, places.launcher, places.tslab, "{connection_file}"],
-    display_name: "TypeScript (Yale Jobs)",
-    language: "typescript",
-    interrupt_mode: "signal",
-  };
-  writeFileSync(join(folder, "kernel.json"), `${JSON.stringify(spec, null, 2)}\n`);
+/** The extension and its wheel, which travel with the package: people build nothing. */
+async function extension() {
+  const parts = [
+    "build.mjs",
+    "package.json",
+    "pyproject.toml",
+    "src",
+    "style",
+    "schema",
+    "yale_jobs_jupyter/__init__.py",
+  ];
+  const files = [...parts, "install.json", "jupyter_server_config.json"].map((name) => `labextension/${name}`);
+  const hash = hashOf([process.version], ...files, "kernel-lib/src/protocol.ts", "scripts/python");
+  if (isStamped("extension", hash) && existsSync(places.wheels)) return UP_TO_DATE;
+  const { buildExtension } = await import(pathToFileURL(join(root, "labextension", "build.mjs")).href);
+  await buildExtension();
+  rmSync(places.wheels, { recursive: true, force: true });
+  await run(places.python, ["-m", "hatchling", "build", "-t", "wheel", "-d", places.wheels], {
+    cwd: join(root, "labextension"),
+  });
+  stamp("extension", hash);
+  return "built";
+}
+
+/** By the very command that people use. */
+async function intoJupyter(purpose) {
+  const kernelOnly = purpose === "demo";
+  const built = kernelOnly ? [] : ["kernel-lib/jupyter"];
+  const hash = hashOf([process.execPath, root, kernelOnly ? "kernel" : "all"], "kernel-lib/src/setup", ...built);
+  const spec = join(places.venv, "share", "jupyter", "kernels", "tslab", "kernel.json");
+  const stamps = kernelOnly ? ["jupyter-kernel", "jupyter-all"] : ["jupyter-all"];
+  if (existsSync(spec) && stamps.some((name) => isStamped(name, hash))) return UP_TO_DATE;
+  const options = ["--python", places.python, "--tslab", places.tslab, ...(kernelOnly ? ["--kernel-only"] : [])];
+  await run(process.execPath, [places.cli, "setup", ...options]);
+  stamp(kernelOnly ? "jupyter-kernel" : "jupyter-all", hash);
+  return "installed";
 }
 
 if (import.meta.url === pathToFileURL(process.argv[1]).href) await main(() => setUp(process.argv[2] ?? "demo"));

@@ -65,7 +65,7 @@ export class Kernel {
 
   /** Starts one in a folder, as for a notebook that lies there. */
   static async start(cwd: string, env: NodeJS.ProcessEnv): Promise<Kernel> {
-    const jupyter = join(ROOT, ".yale", "jupyter");
+    const jupyter = join(ROOT, ".yale", "venv", "share", "jupyter");
     if (!existsSync(join(jupyter, "kernels", "tslab", "kernel.json")))
       throw new Error("The kernel is not set up: run the tests with `npm test`, or `node scripts/setup.mjs test`.");
     const kernel = new Kernel(cwd, { ...env, JUPYTER_PATH: jupyter });

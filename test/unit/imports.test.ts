@@ -39,6 +39,7 @@ const RULES: Record<string, string[]> = {
   agent: ["*"],
   cli: ["*"],
   kernel: ["paths"],
+  setup: ["errors", "paths"],
   yale: ["*"],
   sdk: ["*"],
   index: ["*"],

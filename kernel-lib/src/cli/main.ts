@@ -270,6 +270,19 @@ export function program(): Command {
       .action(async (flags) => (await import("./agent.js")).agent(verb, flags));
 
   yale
+    .command("setup")
+    .description("put the kernel, the panel and the live card into your JupyterLab")
+    .option("--check", "only say what is there and what is missing")
+    .option("--uninstall", "take everything out again; jobs and results stay")
+    .option("--python <path>", "Python of the JupyterLab that is meant; default: that of `jupyter` on the PATH")
+    .option("--tslab <folder>", "use this installed tslab; default: one is installed for you")
+    .option("--kernel-only", "only the kernel, for a Jupyter without JupyterLab")
+    .option("--force", "replace another kernel called tslab")
+    .addOption(json())
+    .addHelpText("after", examples("npx yale-jobs setup", "yale setup --check"))
+    .action(async (flags) => (await import("./setup.js")).setup(flags));
+
+  yale
     .command("completion")
     .argument("<shell>", "bash, zsh, fish or powershell")
     .description("print the script that teaches a shell to complete yale")
