@@ -57,7 +57,9 @@ describe("the packed package", () => {
     const files = readdirSync(join(folder, "node_modules/yale-jobs/dist")).sort();
     expect(files).toContain("index.cjs");
     expect(files).toContain("runners");
-    expect(readdirSync(join(folder, "node_modules/yale-jobs")).sort()).toEqual(["dist", "package.json"]);
+    expect(readdirSync(join(folder, "node_modules/yale-jobs")).sort()).toEqual(["dist", "jupyter", "package.json"]);
+    // The extension as a wheel: `yale setup` builds nothing.
+    expect(readdirSync(join(folder, "node_modules/yale-jobs/jupyter"))).toEqual([expect.stringMatching(/\.whl$/)]);
   });
 
   it("works from require", () => {

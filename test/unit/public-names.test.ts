@@ -39,6 +39,7 @@ describe("public names", () => {
       [
         "JOB_MIME",
         "JOB_STATES",
+        "PROTOCOL_HEADER",
         "PROTOCOL_VERSION",
         "isEnd",
         "isJobRecord",
