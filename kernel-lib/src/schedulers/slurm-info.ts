@@ -3,35 +3,28 @@
  * `sbatch --test-only` in forms that 22.05 to 24.11 print alike, with columns and keys read by name. Text from them is
  * parsed by pure functions.
  */
-import type { ExecOptions, ExecResult, Transport } from "../cluster/transport.js";
+import type { ExecResult, Transport } from "../cluster/transport.js";
 import { ConnectionError, SchedulerError } from "../errors.js";
 import type { ClusterInfo } from "../protocol.js";
 import type { Described, TestAnswer } from "./index.js";
 import { slurmSeconds } from "./sbatch.js";
+import { isSilence } from "./slurm-refusals.js";
+import { ask, cleanCommand, QUESTION, ranOutOfTime, silence } from "./slurm-run.js";
 
 type Partition = ClusterInfo["partitions"][number];
 
-/** Milliseconds that one command may take: a frozen slurmctld makes its clients wait for 10 s (22.05), a frozen slurmdbd for ever. */
-const TIMEOUT = 20_000;
-
 // Wide enough for any value, since sinfo cuts at the width; the bar ends each field. GresUsed exists in -O only.
 const SINFO_FIELDS = ["PartitionName", "StateLong", "Nodes", "CPUsState", "Gres", "GresUsed"];
-const SINFO = [
-  // A user's own format or partition would win over what is asked for here.
-  ...["env", "-u", "SINFO_FORMAT", "-u", "SINFO_PARTITION", "sinfo", "--noheader", "--exact"],
-  `--Format=${SINFO_FIELDS.map((field) => `${field}:512|`).join(",")}`,
-];
+const SINFO = ["sinfo", "--noheader", "--exact", `--Format=${SINFO_FIELDS.map((field) => `${field}:512|`).join(",")}`];
 
-/** What the cluster has and allows this user. Throws SchedulerError in SLURM's words, and ConnectionError. */
+/** What the cluster has and allows this user. Throws SchedulerError if it can't be asked, and ConnectionError. */
 export async function describeSlurm(transport: Transport): Promise<Described> {
-  const options: ExecOptions = { shared: true, timeout: TIMEOUT };
-  const said = async (argv: string[]) => told(argv, await transport.exec(argv, options));
-  const config = keyValues(await said(["scontrol", "show", "config"]));
-  const shown = await said(["scontrol", "show", "partition", "--oneliner"]);
-  const nodes = await said(SINFO);
-  const who = identity(await said(["id"]));
+  const config = keyValues(await ask(transport, ["scontrol", "show", "config"]));
+  const shown = await ask(transport, ["scontrol", "show", "partition", "--oneliner"]);
+  const nodes = await ask(transport, SINFO);
+  const who = identity(await ask(transport, ["id"]));
   // The accounting may be down while the cluster works: then it is not known what the accounts are.
-  const asked = (argv: string[]) => said(argv).catch(() => "");
+  const asked = (argv: string[]) => ask(transport, argv).catch(() => "");
   const where = [`user=${who.user}`, ...(config.ClusterName === undefined ? [] : [`cluster=${config.ClusterName}`])];
   const assoc = table(await asked(["sacctmgr", "-P", "show", "assoc", ...where, "format=Account,Partition,QOS"]));
   const limits = table(
@@ -49,24 +42,18 @@ export async function describeSlurm(transport: Transport): Promise<Described> {
   };
 }
 
-/** What it would do with a batch script. Nothing is submitted. Throws SchedulerError if it can't be asked. */
+/** What it would do with a batch script. Nothing is submitted. Throws SchedulerError if it can't be asked, and ConnectionError. */
 export async function testSlurm(transport: Transport, script: string): Promise<TestAnswer> {
-  // sbatch prints local time without a zone; in UTC there is nothing to guess.
-  const argv = ["env", "TZ=UTC", "SLURM_TIME_FORMAT=standard", "sbatch", "--test-only"];
-  const result = await transport.exec(argv, { input: script, timeout: TIMEOUT });
+  // sbatch prints local time without a zone; in UTC, in which all questions are asked, there is nothing to guess.
+  const argv = cleanCommand(["sbatch", "--test-only"], QUESTION, true);
+  const result = await transport.exec(argv, { input: script, timeout: (QUESTION + 5) * 1000 });
   if (result.code === null)
     throw new ConnectionError("The line was lost before the scheduler had answered.", "Ask again.");
+  const down = ranOutOfTime(result.code) || result.code === 127 || isSilence(result.stderr);
+  const why = down ? silence("sbatch", result, QUESTION) : undefined;
+  if (why !== undefined)
+    throw new SchedulerError(`The scheduler can't tell: ${why}.`, "Try again later.", { later: "silent" });
   return testAnswer(result);
-}
-
-function told(argv: readonly string[], result: ExecResult): string {
-  if (result.code === 0) return result.stdout;
-  const program = argv[0] === "env" ? "sinfo" : argv[0];
-  if (result.code === null) throw new ConnectionError(`${program} gave no answer.`, "Try again.");
-  throw new SchedulerError(
-    `${program} said: ${result.stderr.trim() || `nothing, and ended with ${result.code}`}`,
-    result.code === 127 ? "Is SLURM on this machine? config.yaml can name modules and a host." : "Try again later.",
-  );
 }
 
 /** The answer in `sbatch --test-only`'s words: "Job 7 to start at … using 1 processors on nodes a01 in partition gpu". */
@@ -83,8 +70,6 @@ export function testAnswer(result: Pick<ExecResult, "code" | "stdout" | "stderr"
     .filter((line) => line !== "" && !/^sbatch: (?:info|debug\d*|warning)/.test(line));
   if (result.code === 0) return {};
   const words = lines.map((line) => line.replace(/^allocation failure: /, "")).join(" ");
-  if (/Unable to contact slurm controller|Socket timed out|Zero Bytes were transmitted|command not found/.test(words))
-    throw new SchedulerError(`sbatch said: ${words}`, "Try again later.");
   return { refusal: words === "" ? `sbatch ended with ${result.code} and said nothing.` : words };
 }
 
