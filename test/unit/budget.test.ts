@@ -4,9 +4,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import type { ClusterConfig } from "../../kernel-lib/src/config/index.js";
-import { SchedulerError } from "../../kernel-lib/src/errors.js";
-import { isRateRefusal, SubmissionBudget } from "../../kernel-lib/src/jobs/budget.js";
+import { SubmissionBudget } from "../../kernel-lib/src/jobs/budget.js";
 import { planShards, shardNotes } from "../../kernel-lib/src/jobs/shards.js";
+import { refusal } from "../../kernel-lib/src/schedulers/slurm-refusals.js";
 import { SITES } from "../../kernel-lib/src/sites/index.js";
 
 const HOUR = 3_600_000;
@@ -154,13 +154,11 @@ describe("the submission budget", () => {
     expect((await budget.used(c)).lastHour).toBe(0);
   });
 
-  it("knows the refusal in the scheduler's words", () => {
-    const yale = new SchedulerError(
-      "sbatch: error: Reached jobs per hour limit\nsbatch: error: Batch job submission failed: Job violates accounting/QOS policy (job submit limit, user's size and/or time limits)",
-    );
-    expect(isRateRefusal(yale)).toBe(true);
-    expect(isRateRefusal(new SchedulerError("Invalid account or account/partition combination specified"))).toBe(false);
-    expect(isRateRefusal(new SchedulerError("Job violates accounting/QOS policy"))).toBe(false);
+  it("knows the refusal of a site's submit plugin, and no other for it", () => {
+    const limit = "Job violates accounting/QOS policy (job submit limit, user's size and/or time limits)";
+    const yale = `sbatch: error: Reached jobs per hour limit\nsbatch: error: Batch job submission failed: ${limit}`;
+    expect(refusal(yale, 1).later).toBe("limit");
+    expect(refusal("sbatch: error: Batch job submission failed: Invalid account", 1).later).toBeUndefined();
   });
 });
 

@@ -69,7 +69,7 @@ export class SubmissionBudget {
   }
 
   /**
-   * The scheduler itself said that it takes no more (see {@link isRateRefusal}): somebody also submits by hand, or counts
+   * The scheduler itself said that it takes no more (`later: "limit"` of its SchedulerError): somebody also submits by hand, or counts
    * otherwise. The next {@link turn} waits: 5 minutes, then 10, 20, 40.
    */
   async refused(cluster: ClusterConfig): Promise<void> {
@@ -165,13 +165,4 @@ function freeAt(book: Book, cluster: ClusterConfig, now: number): number {
   const limit = cluster.policy.submissionsPerHour;
   const room = limit === undefined || book.taken.length < limit ? now : (book.taken.at(-limit) ?? now) + HOUR;
   return Math.max(now, room, backoff(book));
-}
-
-/**
- * True if an error of `sbatch` says that one submits too much at present. Yale's clusters say "Reached jobs per hour
- * limit" (YCRC, Common Job Failures) before SLURM's own line on accounting policy, which alone may mean any limit.
- */
-export function isRateRefusal(error: unknown): boolean {
-  const text = error instanceof Error ? error.message : String(error);
-  return /jobs per (hour|minute|day) limit|submission rate|rate[- ]limit/i.test(text);
 }

@@ -10,7 +10,7 @@ import { errorData } from "../errors.js";
 import type { AgentEvent, JobRecord, Resources } from "../protocol.js";
 import type { Observation } from "../schedulers/index.js";
 import { turnOf } from "./after.js";
-import { isRateRefusal, type SubmissionBudget } from "./budget.js";
+import type { SubmissionBudget } from "./budget.js";
 import { JOB_FILE, jobFileText } from "./job-file.js";
 import type { Lines } from "./lines.js";
 import { type LiveJob, LiveJobs } from "./live.js";
@@ -295,7 +295,7 @@ export class Driver {
       } catch (error) {
         signal.throwIfAborted();
         const { later } = error as { later?: "limit" | "silent" };
-        if (later === "limit" || isRateRefusal(error)) {
+        if (later === "limit") {
           // Nothing was taken. When the next try may be made, and that it waits, the budget says.
           delete record.submitting;
           await budget.refused(job.cluster);
