@@ -70,6 +70,8 @@ class OpenSsh implements Transport {
   readonly #shell: RemoteShell;
   readonly #files: SftpPool;
   readonly #children = new Set<ChildProcessWithoutNullStreams>();
+  /** Ends what is in flight; a list, since a line that stands for weeks would gather listeners to its end. */
+  readonly #pending = new Set<(reason: Error) => void>();
   #shellEnd: Promise<ShellEnd> = Promise.resolve({ code: undefined, said: "" });
   #gone: Error | undefined;
   #lose: (reason: Error) => void = () => undefined;
@@ -122,6 +124,7 @@ class OpenSsh implements Transport {
     this.#lose(reason);
     this.#sessions.close(reason);
     this.#shell.close(reason);
+    for (const stop of [...this.#pending]) stop(reason);
     for (const child of this.#children) child.kill("SIGKILL");
   }
 
@@ -220,6 +223,7 @@ class OpenSsh implements Transport {
         over = true;
         clearTimeout(timer);
         options.signal?.removeEventListener("abort", abort);
+        this.#pending.delete(stop);
         return true;
       };
       const stop = (error: Error) => {
@@ -232,7 +236,7 @@ class OpenSsh implements Transport {
       const abort = () => stop(new InterruptedError(`${argv[0]} was interrupted.`));
       const timer = setTimeout(late, timeout);
       options.signal?.addEventListener("abort", abort, { once: true });
-      void this.lost.then(stop);
+      this.#pending.add(stop);
       const start = () =>
         this.#begin(mark, line, (started) => {
           child = started;
