@@ -355,6 +355,7 @@ export class Driver {
       jobDir: record.jobDir ?? "",
       attempt: record.attempt,
       token: submissionToken(record.id, record.attempt),
+      since: record.createdAt,
       begun: record.submitting === true,
       signal,
       onWait: (reason) => live.waits(reason),

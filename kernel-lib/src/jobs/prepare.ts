@@ -8,8 +8,9 @@ import { mkdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { glob } from "tinyglobby";
 import { type DatasetInfo, readManifest, writeDataset } from "../dataset/index.js";
-import { SourceError } from "../errors.js";
+import { InterruptedError, SourceError } from "../errors.js";
 import { cacheDir, packageVersion } from "../paths.js";
+import { dropLock, takeLock } from "../process.js";
 import type { Fault, JobSpec, SourceSpec } from "../protocol.js";
 import { combineSources } from "../sources/combine.js";
 import { isFault } from "../sources/index.js";
@@ -21,18 +22,68 @@ export interface PrepareOptions {
   onProgress?: (prepared: number, total: number | undefined, faults: Fault[]) => void;
 }
 
-/** Prepares the pages of a specification. Throws SourceError where not one page could be had, QuotaError, InterruptedError. */
+/** Preparations under way in this process, with everybody who wants to hear of each. */
+const RUNNING = new Map<string, { listeners: Set<NonNullable<PrepareOptions["onProgress"]>>; end: Promise<unknown> }>();
+
+/**
+ * Prepares the pages of a specification; two jobs on the same pages prepare them once. Throws SourceError where not one
+ * page could be had, QuotaError, InterruptedError.
+ */
 export async function prepare(spec: JobSpec, options: PrepareOptions = {}): Promise<DatasetInfo> {
   const folder = join(cacheDir(), "datasets");
   await mkdir(folder, { recursive: true });
   const fingerprint = await fingerprintOf(spec);
   const note = join(folder, `${fingerprint}.json`);
-  const known = await readFile(note, "utf8").catch(() => undefined);
-  if (known !== undefined) {
-    const info = await readManifest(join(folder, (JSON.parse(known) as { hash: string }).hash)).catch(() => undefined);
-    if (info !== undefined) return info;
+  for (let other = RUNNING.get(fingerprint); other !== undefined; other = RUNNING.get(fingerprint)) {
+    if (options.onProgress !== undefined) other.listeners.add(options.onProgress);
+    await settled(other.end, options.signal);
+    if (options.onProgress !== undefined) other.listeners.delete(options.onProgress);
   }
+  const listeners = new Set(options.onProgress === undefined ? [] : [options.onProgress]);
+  const work = (async () => {
+    try {
+      const info = await knownOr(folder, note, () =>
+        write(spec, folder, fingerprint, {
+          ...(options.signal === undefined ? {} : { signal: options.signal }),
+          onProgress: (prepared, total, faults) => {
+            for (const listener of listeners) listener(prepared, total, faults);
+          },
+        }),
+      );
+      await writeFile(note, `${JSON.stringify({ hash: info.hash })}\n`);
+      return info;
+    } finally {
+      // Before those who wait hear of the end: they look again.
+      RUNNING.delete(fingerprint);
+    }
+  })();
+  RUNNING.set(fingerprint, { listeners, end: work.catch(() => undefined) });
+  return work;
+}
 
+/** What a note of an earlier preparation leads to, if that is still there. */
+async function knownOr(folder: string, note: string, write: () => Promise<DatasetInfo>): Promise<DatasetInfo> {
+  const known = await readFile(note, "utf8").catch(() => undefined);
+  if (known === undefined) return write();
+  const dataset = join(folder, (JSON.parse(known) as { hash: string }).hash);
+  return readManifest(dataset).catch(() => write());
+}
+
+/** Waits for what somebody else does. Throws InterruptedError if `signal` aborts first. */
+async function settled(end: Promise<unknown>, signal: AbortSignal | undefined): Promise<void> {
+  await new Promise<void>((resolve) => {
+    signal?.addEventListener("abort", () => resolve(), { once: true });
+    void end.then(() => resolve());
+  });
+  if (signal?.aborted) throw new InterruptedError("The preparation of pages was interrupted.");
+}
+
+async function write(
+  spec: JobSpec,
+  folder: string,
+  fingerprint: string,
+  options: PrepareOptions,
+): Promise<DatasetInfo> {
   const sources = await Promise.all(spec.sources.map(openSource));
   const all = combineSources(sources, spec.maxSamples);
   // Counting must not hold the first page up, and a source that can't count has a right to.
@@ -43,12 +94,14 @@ export async function prepare(spec: JobSpec, options: PrepareOptions = {}): Prom
     },
     () => undefined,
   );
-  const work = join(folder, `.preparing-${fingerprint}`);
+  // Another process may prepare the same pages: each has a folder of its own, and the first to be done wins.
+  const lock = join(folder, `.preparing-${fingerprint}.lock`);
+  const mine = takeLock(lock);
+  const work = join(folder, `.preparing-${fingerprint}${mine ? "" : `-${process.pid}`}`);
   let prepared = 0;
   const faults: Fault[] = [];
-  const info = await writeDataset(
-    (have) => all.pages({ have, ...(options.signal === undefined ? {} : { signal: options.signal }) }),
-    {
+  try {
+    const info = await writeDataset(all.pages(options.signal === undefined ? {} : { signal: options.signal }), {
       folder: work,
       ...(options.signal === undefined ? {} : { signal: options.signal }),
       onItem: (item) => {
@@ -56,22 +109,24 @@ export async function prepare(spec: JobSpec, options: PrepareOptions = {}): Prom
         else prepared += 1;
         options.onProgress?.(prepared, total, faults);
       },
-    },
-  );
-  if (info.pages === 0) {
-    const first = info.faults[0];
-    throw new SourceError(
-      first === undefined
-        ? `No pages were found in ${spec.sources.map((s) => s.location).join(", ")}.`
-        : `Not one page could be read. ${info.faultCount === 1 ? "" : `The first of ${info.faultCount} faults: `}${first.source}: ${first.reason}`,
-      first?.fix ?? "Check the source with `yale source inspect`.",
-    );
+    });
+    if (info.pages === 0) {
+      const first = info.faults[0];
+      throw new SourceError(
+        first === undefined
+          ? `No pages were found in ${spec.sources.map((s) => s.location).join(", ")}.`
+          : `Not one page could be read. ${info.faultCount === 1 ? "" : `The first of ${info.faultCount} faults: `}${first.source}: ${first.reason}`,
+        first?.fix ?? "Check the source with `yale source inspect`.",
+      );
+    }
+    const final = join(folder, info.hash);
+    if (existsSync(final)) await rm(work, { recursive: true, force: true });
+    else await rename(work, final);
+    return { ...info, folder: final };
+  } finally {
+    if (mine) dropLock(lock);
+    else await rm(work, { recursive: true, force: true });
   }
-  const final = join(folder, info.hash);
-  if (existsSync(final)) await rm(work, { recursive: true, force: true });
-  else await rename(work, final);
-  await writeFile(note, `${JSON.stringify({ hash: info.hash })}\n`);
-  return { ...info, folder: final };
 }
 
 /**

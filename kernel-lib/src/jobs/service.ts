@@ -21,6 +21,7 @@ import {
   type Plan,
   type Prompt,
 } from "../protocol.js";
+import { scheduler } from "../schedulers/registry.js";
 import { SubmissionBudget } from "./budget.js";
 import { Driver, outputDir } from "./drive.js";
 import { EventHub } from "./events.js";
@@ -200,7 +201,21 @@ class JobService implements OpenCore {
 
   async sync(name: string, config?: string): Promise<{ found: number; added: number; skipped: string[] }> {
     const { cluster } = await clusterOf({ cluster: name, ...(config === undefined ? {} : { config }) });
-    throw new UsageError(`The job folders of ${cluster.name} can't be read yet.`);
+    const transport = await this.#lines.open(cluster);
+    const { findJobs } = await import("./sync.js");
+    const { records, skipped, known } = await findJobs({
+      cluster,
+      config,
+      scheduler: scheduler(cluster.scheduler),
+      transport,
+      known: (id) => this.#driver.jobs.find(id) !== undefined,
+    });
+    for (const record of records) {
+      this.#records.save(record);
+      this.#hub.emit({ type: "job", job: structuredClone(record) });
+      if (!isEnd(record.state)) this.#driver.drive(record, { asked: false });
+    }
+    return { found: records.length + known, added: records.length, skipped };
   }
 
   async retry(id: string, changes: Partial<JobSpec> = {}): Promise<JobRecord> {

@@ -77,6 +77,8 @@ export interface Submission {
   attempt: number;
   /** See {@link submissionToken}. */
   token: string;
+  /** When the job was made (ISO 8601): what is looked for is not older. */
+  since: string;
   /** True if this attempt's submission was begun before: it is looked for first. */
   begun: boolean;
   signal: AbortSignal;
@@ -95,16 +97,16 @@ export function submissionToken(id: string, attempt: number): string {
  */
 export async function submitOnce(s: Submission): Promise<string> {
   if (s.begun) {
-    const found = await s.scheduler.find(s.transport, s.token);
+    const found = await s.scheduler.find(s.transport, s.token, s.since);
     if (found !== undefined) return found;
   }
   for (let which: "first" | "again" = "first"; ; ) {
     try {
-      return await s.scheduler.submit(once(s, which), posix.join(s.jobDir, "job.sh"));
+      return await s.scheduler.submit(once(s, which), posix.join(s.jobDir, "job.sh"), s.token);
     } catch (error) {
       if (!(error instanceof Unanswered)) throw error;
       await pause(s);
-      const found = await s.scheduler.find(s.transport, s.token);
+      const found = await s.scheduler.find(s.transport, s.token, s.since);
       if (found !== undefined) return found;
       which = error.gone ? "again" : "first";
     }
@@ -117,7 +119,7 @@ export async function submitOnce(s: Submission): Promise<string> {
  */
 export async function withdrawSubmission(s: Submission): Promise<string | undefined> {
   for (let which: "first" | "again" = "first"; ; ) {
-    const found = await s.scheduler.find(s.transport, s.token);
+    const found = await s.scheduler.find(s.transport, s.token, s.since);
     // The local scheduler takes a job within this process: what is not there will not come.
     if (found !== undefined || s.scheduler.kind === "local") return found;
     // Whoever comes later is given this answer, and submits nothing.
