@@ -53,7 +53,8 @@ export async function firstSession(line: NewLine, signal: AbortSignal | undefine
     return stdout === "forced";
   } catch (error) {
     const { code, said } = await line.ended();
-    if (code === undefined || signal?.aborted) throw error;
+    // Without a code it was ended from here: its time was up.
+    if (code === undefined || code === null || signal?.aborted) throw error;
     if (code === 1 && said === "") {
       pushInside.add(line.target);
       throw new LoginError(

@@ -22,6 +22,8 @@ import type { ExecOptions, ExecResult, LoginOptions, Transport } from "./transpo
 
 /** Bytes of output that a command may give where nobody takes it piece by piece. */
 const FLOOD = 64 << 20;
+/** Milliseconds between the end of a shell's output and the word of its code. */
+const EXIT_TIME = 2_000;
 /** Milliseconds for a channel for files to open. */
 const SFTP_TIME = 60_000;
 
@@ -63,7 +65,7 @@ class SshLine implements Transport {
   readonly #pending = new Set<(reason: Error) => void>();
   #gone: Error | undefined;
   #lose: (reason: Error) => void = () => undefined;
-  #shellEnd: () => ShellEnd = () => ({ code: undefined, said: "" });
+  #shellEnd: () => Promise<ShellEnd> = async () => ({ code: undefined, said: "" });
 
   constructor(name: string, way: readonly SshConnection[]) {
     const last = way.at(-1);
@@ -145,14 +147,22 @@ class SshLine implements Transport {
     const { session, release } = await this.#sessions.open(() => this.#channel(PLAIN_SHELL), { lasting: true });
     const { channel } = session;
     let said = "";
-    this.#shellEnd = () => ({ code: session.exit?.code, said });
+    this.#shellEnd = async () => {
+      await Promise.race([session.closed, new Promise((resolve) => setTimeout(resolve, EXIT_TIME))]);
+      return { code: session.exit?.code, said };
+    };
     const hear = (chunk: Buffer) => {
       if (said.length < 2_000) said += chunk.toString("latin1");
     };
     channel.on("data", hear);
     channel.stderr.on("data", hear);
     void session.closed.then(release);
-    return { stdin: channel, stdout: channel, stderr: channel.stderr, close: () => this.#kill(session) };
+    const close = () => {
+      // One that has ended by itself tells its code in a moment, after its output.
+      if (channel.readableEnded) setTimeout(() => this.#kill(session), EXIT_TIME).unref();
+      else this.#kill(session);
+    };
+    return { stdin: channel, stdout: channel, stderr: channel.stderr, close };
   }
 
   async #channel(line: string): Promise<Session> {
