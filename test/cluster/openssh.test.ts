@@ -315,7 +315,7 @@ describe("a master connection of OpenSSH", () => {
 
   it("ends with the process that opened it", async () => {
     const [program = "", ...args] = guarded(["sh", "-c", "echo $$; exec sleep 300"]);
-    const child = spawn(program, args, { stdio: ["ignore", "pipe", "inherit", "pipe"] });
+    const child = spawn(program, args, { stdio: ["ignore", "pipe", "ignore", "pipe"] });
     const [pid] = (await once(child.stdout as NodeJS.ReadableStream, "data")) as [Buffer];
     // What the kernel does when a process dies, however it does.
     (child.stdio[3] as { destroy(): void }).destroy();

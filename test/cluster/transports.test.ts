@@ -90,6 +90,11 @@ describe.each(Object.keys(TRANSPORTS) as Transport["kind"][])("the transport %s"
       }
     });
 
+    it("and loses nothing of quick ones, many at once", async () => {
+      const said = await Promise.all(Array.from({ length: 100 }, (_, i) => line.exec(["echo", String(i)])));
+      expect(said).toEqual(said.map((_, i) => ({ code: 0, stdout: `${i}\n`, stderr: "" })));
+    });
+
     it("with standard input from a text, bytes and a stream", async () => {
       expect((await line.exec(["cat"], { input: "täxt\n" })).stdout).toBe("täxt\n");
       expect((await line.exec(["wc", "-c"], { input: new Uint8Array([0, 1, 255]) })).stdout.trim()).toBe("3");

@@ -161,10 +161,13 @@ class OpenSsh implements Transport {
     const errors: Buffer[] = [];
     const ended = this.#endOf(child);
     const pid = await new Promise<number | undefined>((resolve) => {
+      let waits = true;
       child.stderr.on("data", (chunk: Buffer) => {
         errors.push(chunk);
-        const { pid } = report(errors, mark);
-        if (pid !== undefined) resolve(pid);
+        const pid = waits ? report(errors, mark).pid : undefined;
+        if (pid === undefined) return;
+        waits = false;
+        resolve(pid);
       });
       void ended.then(() => resolve(report(errors, mark).pid));
     });
@@ -237,9 +240,26 @@ class OpenSsh implements Transport {
       const timer = setTimeout(late, timeout);
       options.signal?.addEventListener("abort", abort, { once: true });
       this.#pending.add(stop);
+      const out: Buffer[] = [];
+      let size = 0;
+      const count = (chunk: Buffer) => {
+        size += chunk.length;
+        if (size > FLOOD)
+          stop(new ConnectionError(`${argv[0]} gave more than ${FLOOD >> 20} MiB of output.`, "Take it by files."));
+      };
       const start = () =>
         this.#begin(mark, line, (started) => {
           child = started;
+          // Taken from the start: what nobody listens to, Node throws away when a quick command has ended.
+          const before = new Preamble(`${mark}O`);
+          started.stderr.on("data", count);
+          started.stdout.on("data", (chunk: Buffer) => {
+            const part = before.push(chunk);
+            if (part.length === 0) return;
+            if (options.onStdout) return options.onStdout(part);
+            count(part);
+            out.push(part);
+          });
         });
       this.#sessions
         .open(start, { cancelled: () => over })
@@ -251,37 +271,22 @@ class OpenSsh implements Transport {
             this.#endThere(session);
             return;
           }
-          this.#collect(session, options, stop, argv[0] ?? "").then((result) => settle() && resolve(result), stop);
+          this.#follow(session, options.input, stop, argv[0] ?? "").then(
+            (end) => settle() && resolve({ ...end, stdout: Buffer.concat(out).toString("utf8") }),
+            stop,
+          );
         })
         .catch(stop);
     });
   }
 
-  /** Feeds a command and gathers what it says until its session ends. */
-  async #collect(
-    session: Session,
-    options: ExecOptions,
+  /** Feeds a command and tells how it ended. */
+  async #follow(
+    { child, errors, mark, ended }: Session,
+    input: ExecOptions["input"],
     stop: (error: Error) => void,
     program: string,
-  ): Promise<ExecResult> {
-    const { child, errors, mark } = session;
-    const out: Buffer[] = [];
-    let size = 0;
-    const count = (chunk: Buffer) => {
-      size += chunk.length;
-      if (size > FLOOD)
-        stop(new ConnectionError(`${program} gave more than ${FLOOD >> 20} MiB of output.`, "Take it by files."));
-    };
-    child.stderr.on("data", count);
-    const before = new Preamble(`${mark}O`);
-    child.stdout.on("data", (chunk: Buffer) => {
-      const part = before.push(chunk);
-      if (part.length === 0) return;
-      if (options.onStdout) return options.onStdout(part);
-      count(part);
-      out.push(part);
-    });
-    const { input } = options;
+  ): Promise<Omit<ExecResult, "stdout">> {
     if (input === undefined || typeof input === "string" || input instanceof Uint8Array) child.stdin.end(input);
     // A command that closes its input early is not an error; a stream that breaks is.
     else
@@ -289,9 +294,9 @@ class OpenSsh implements Transport {
         if (!["EPIPE", "ECONNRESET", "ERR_STREAM_PREMATURE_CLOSE", "ERR_STREAM_DESTROYED"].includes(error.code ?? ""))
           stop(error);
       });
-    await session.ended;
+    await ended;
     const { code, text } = report(errors, mark);
-    if (code !== undefined) return { ...ending(code), stdout: Buffer.concat(out).toString("utf8"), stderr: text };
+    if (code !== undefined) return { ...ending(code), stderr: text };
     if (!(await this.#master.alive())) throw await this.#whyLost();
     throw new ConnectionError(
       `How ${program} ended on ${this.#cluster} is not known: its session was cut off.`,
