@@ -95,8 +95,11 @@ class JobService implements OpenCore {
     const known = this.#driver.jobs.find(id);
     if (known !== undefined) return structuredClone(known);
     // What can be refused is refused now, while the caller is there to read it.
-    const { spec } = await checkedJob(this.#named(given));
+    const job = await checkedJob(this.#named(given));
+    const { spec } = job;
     this.#checkInput(spec);
+    // Lines that no batch script can hold are refused now, too.
+    planOf(job);
     const record: JobRecord = {
       id,
       spec,

@@ -156,7 +156,8 @@ function settle(
     // The accounts may still be at an earlier moment, or at an earlier run.
     const agreed =
       account !== undefined && isEnd(stateOf(account.state)) && stateOf(account.state) === stateOf(row.state);
-    if (agreed) return { ...fromAccounts(account), restarts: row.restarts };
+    // Of exit code 139 sacct makes 11:0 (22.05), which could be anything; slurmctld keeps what wait(2) gave.
+    if (agreed) return { ...fromAccounts({ ...account, ...(row.exit && { exit: row.exit }) }), restarts: row.restarts };
     if (!part.accounts) return withoutFigures(endFromQueue(row));
     if (Date.now() - (part.since ?? 0) > PATIENCE) return withoutFigures(endFromQueue(row));
     return { state: "completing", raw: row.state, restarts: row.restarts };
@@ -165,7 +166,8 @@ function settle(
   if (isSureEnd(account, part.queue)) return fromAccounts(account);
   // A queue that answers and does not have it knows better than accounts that call it running.
   if (part.queue || isEnd(stateOf(account.state))) return undefined;
-  return fromAccounts(account);
+  // slurmctld tells the accounts of a start a moment late: while it is silent, a job that they call waiting may run.
+  return stateOf(account.state) === "queued" ? undefined : fromAccounts(account);
 }
 
 function withoutFigures(o: Observation): Observation {
