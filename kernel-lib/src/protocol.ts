@@ -219,6 +219,8 @@ export interface JobRecord {
   held?: boolean;
   /** For a job with shards. */
   tasks?: TaskCounts;
+  /** Of a job with shards, the tasks that this attempt runs, if the others are done. */
+  onlyTasks?: number[];
   usage?: Usage;
   /** Things worth knowing that are no errors: a step that failed in a script that went on, a requeue, pages set aside. */
   notes?: string[];

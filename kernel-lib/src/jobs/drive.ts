@@ -15,7 +15,7 @@ import { JOB_FILE, jobFileText } from "./job-file.js";
 import type { Lines } from "./lines.js";
 import { type LiveJob, LiveJobs } from "./live.js";
 import { endOf, type Outcome } from "./outcome.js";
-import { jobFiles, type ResolvedJob, resolveJob, scriptPlan, submittedJob } from "./plan.js";
+import { type JobFile, jobFiles, type ResolvedJob, resolveJob, scriptPlan, submittedJob } from "./plan.js";
 import { isActive, type JobRecords } from "./records.js";
 import { beginAttempt, decideRetry } from "./retry.js";
 import { type Submission, submissionToken, submitOnce, withdrawSubmission } from "./submit.js";
@@ -312,10 +312,14 @@ export class Driver {
   async #writeScript(job: ResolvedJob, live: LiveJob, after: Dependency[]): Promise<void> {
     const { record } = live;
     const jobDir = record.jobDir ?? "";
-    const files = jobFiles(job, scriptPlan(job, record.id, jobDir, record.attempt, after));
-    const about = { path: JOB_FILE, text: jobFileText(record), mode: 0o600 };
-    const { writeJobFiles } = await import("./stage.js");
-    await this.#overLine(job, live, (transport) => writeJobFiles(transport, jobDir, [...files, about]));
+    const { unfinishedTasks, writeJobFiles } = await import("./stage.js");
+    await this.#overLine(job, live, async (transport) => {
+      const tasks = record.attempt > 1 ? await unfinishedTasks(transport, job, jobDir) : undefined;
+      if (tasks === undefined) delete record.onlyTasks;
+      else record.onlyTasks = tasks;
+      const files = jobFiles(job, scriptPlan(job, record.id, jobDir, record.attempt, after, tasks));
+      await writeJobFiles(transport, jobDir, [...files, jobFile(record)]);
+    });
   }
 
   /**
@@ -384,7 +388,7 @@ export class Driver {
     const { record } = live;
     const transport = await this.#host.lines.open(job.cluster, { interactive: false });
     const { writeJobFiles } = await import("./stage.js");
-    await writeJobFiles(transport, record.jobDir ?? "", [{ path: JOB_FILE, text: jobFileText(record), mode: 0o600 }]);
+    await writeJobFiles(transport, record.jobDir ?? "", [jobFile(record)]);
   }
 
   async #watchUntilEnd(job: ResolvedJob, live: LiveJob): Promise<Observation> {
@@ -445,6 +449,10 @@ export class Driver {
     await this.#overLine(job, live, (transport) => job.scheduler.cancel(transport, [schedulerId]));
     this.soon(live.record);
   }
+}
+
+function jobFile(record: JobRecord): JobFile {
+  return { path: JOB_FILE, text: jobFileText(record), mode: 0o600 };
 }
 
 /** A job that the scheduler is to wait for. */

@@ -138,6 +138,7 @@ export function scriptPlan(
   jobDir: string,
   attempt: number,
   after: readonly { schedulerId: string; condition: "afterok" | "afterany" }[],
+  onlyTasks?: readonly number[],
 ): ScriptPlan {
   const { card } = job;
   const { after: _, ...rest } = job.spec;
@@ -149,6 +150,8 @@ export function scriptPlan(
     token: submissionToken(id, attempt),
     spec,
     jobDir,
+    attempt,
+    ...(onlyTasks === undefined ? {} : { onlyTasks }),
     command:
       card !== undefined
         ? [...card.command, "--input", "input", "--output", "output", "--options", "options.json"]

@@ -6,7 +6,7 @@ import { createHash } from "node:crypto";
 import { readdir, readFile } from "node:fs/promises";
 import { join, posix, relative } from "node:path";
 import { uploadTree } from "../cluster/transfer.js";
-import { isMissing, type Sftp, type Transport, writeFile } from "../cluster/transport.js";
+import { isMissing, readFile as readRemote, type Sftp, type Transport, writeFile } from "../cluster/transport.js";
 import { readManifest } from "../dataset/index.js";
 import { ConfigError } from "../errors.js";
 import type { JobFile, ResolvedJob } from "./plan.js";
@@ -69,6 +69,29 @@ export async function stageJob(transport: Transport, job: ResolvedJob, options: 
 export async function writeJobFiles(transport: Transport, jobDir: string, files: readonly JobFile[]): Promise<void> {
   const sftp = await transport.sftp();
   for (const file of files) await writeFile(sftp, posix.join(jobDir, file.path), file.text, file.mode);
+}
+
+/**
+ * Tasks of an array that have not ended well, by the exit codes in the job folder; undefined where all are to run. Only
+ * for SLURM: on this machine a task that finds nothing to do costs nothing.
+ */
+export async function unfinishedTasks(
+  transport: Transport,
+  job: ResolvedJob,
+  jobDir: string,
+): Promise<number[] | undefined> {
+  const { shards = 1 } = job.spec;
+  if (shards === 1 || job.scheduler.kind !== "slurm") return undefined;
+  const sftp = await transport.sftp();
+  const done = new Set<number>();
+  for (const { name } of await sftp.readdir(jobDir)) {
+    const task = /^exit-(\d{1,5})$/.exec(name)?.[1];
+    if (task === undefined) continue;
+    const code = new TextDecoder().decode(await readRemote(sftp, posix.join(jobDir, name))).trim();
+    if (code === "0" || code === "3") done.add(Number(task));
+  }
+  const left = [...Array(shards).keys()].filter((task) => !done.has(task));
+  return left.length === 0 || left.length === shards ? undefined : left;
 }
 
 /** The folder of all jobs: made if it is missing, its wildcards resolved on the cluster to the one folder they name. */

@@ -152,7 +152,7 @@ export class Watcher {
     let changed = false;
     const asked = jobs.map(({ record }) => ({
       id: record.schedulerId ?? "",
-      ...((record.spec.shards ?? 1) > 1 ? { tasks: record.spec.shards ?? 1 } : {}),
+      ...((record.spec.shards ?? 1) > 1 ? { tasks: record.onlyTasks ?? record.spec.shards ?? 1 } : {}),
     }));
     const answers = await this.#target.scheduler.query(transport, asked, (early) => {
       for (const job of jobs) if (this.#apply(job, early, true)) changed = true;

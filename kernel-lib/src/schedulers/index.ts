@@ -22,6 +22,10 @@ export interface ScriptPlan {
   afterIds?: readonly string[];
   /** Most tasks of an array that run at once; default as many as there is room for. */
   tasksAtOnce?: number;
+  /** Counts from 1; the log of a further attempt begins with a heading. */
+  attempt: number;
+  /** Tasks of the array that run, if the others are done. */
+  onlyTasks?: readonly number[];
 }
 
 /** What the scheduler knows of one job now. */
@@ -52,8 +56,8 @@ export interface Observation {
 /** A job that is asked about. */
 export interface Asked {
   id: string;
-  /** How many tasks it has, if it is an array. */
-  tasks?: number;
+  /** How many tasks it has, if it is an array, or which. */
+  tasks?: number | readonly number[];
 }
 
 /** What a scheduler answered. */

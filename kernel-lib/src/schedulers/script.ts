@@ -30,7 +30,7 @@ ${directives(plan).join("\n")}
 cd ${quote(jobDir)} || exit 66
 # Else srun would pass on to its tasks no more than what --export names.
 unset SLURM_EXPORT_ENV
-
+${heading(plan)}
 ${exports(plan).join("\n")}
 ${[...environment(plan), ...plan.prologue].join("\n")}
 # The work runs as a child, so that this shell can pass signals on while it waits.
@@ -44,7 +44,31 @@ while :; do
   # wait returns early when a signal was trapped; the child may still be closing its files.
   kill -0 "$child" 2>/dev/null || break
 done
-${spec.kind === "ocr" ? AGAIN : ""}exit "$code"
+${spec.kind === "ocr" ? AGAIN : ""}
+# For whoever finds this folder when the scheduler has forgotten the job.
+echo "$code" > ${exitFile(plan)}
+${
+  spec.kind === "ocr"
+    ? `# 3: done, with pages in error. To SLURM that would be a failure, and what comes after this job would never start.
+[ "$code" -ne 3 ] || exit 0
+`
+    : ""
+}exit "$code"
+`;
+}
+
+/** The file with the exit code, already quoted. */
+function exitFile(plan: ScriptPlan): string {
+  return `${quote(`${plan.jobDir}/exit`)}${shards(plan.spec) === undefined ? "" : "-$SLURM_ARRAY_TASK_ID"}`;
+}
+
+/** What stands between two runs of one job in its log, and the end of an earlier one out of the way. */
+function heading(plan: ScriptPlan): string {
+  const log = shards(plan.spec) === undefined ? "log/job.log" : "log/job-$SLURM_ARRAY_TASK_ID.log";
+  return `rm -f ${exitFile(plan)}
+if [ -s ${log} ]; then
+  printf '\\n==== Attempt %s, run %s, on %s at %s ====\\n' ${checkCount("attempt", plan.attempt)} "$((\${SLURM_RESTART_COUNT:-0} + 1))" "$(uname -n)" "$(date -u +%Y-%m-%dT%H:%M:%SZ)"
+fi
 `;
 }
 
@@ -100,7 +124,7 @@ function directives(plan: ScriptPlan): string[] {
   if (tasks !== undefined)
     set(
       "array",
-      `0-${tasks - 1}${plan.tasksAtOnce === undefined ? "" : `%${checkCount("tasksAtOnce", plan.tasksAtOnce)}`}`,
+      `${plan.onlyTasks === undefined ? `0-${tasks - 1}` : plan.onlyTasks.map((t) => checkCount("task", t, 0, tasks - 1)).join(",")}${plan.tasksAtOnce === undefined ? "" : `%${checkCount("tasksAtOnce", plan.tasksAtOnce)}`}`,
     );
   const after = dependency(plan);
   set("dependency", after);

@@ -18,7 +18,8 @@ const NAMED = 5;
 
 /** True if the question or the queue says that it has tasks. */
 export function isArray(job: Asked, rows: readonly QueueRow[]): boolean {
-  return (job.tasks ?? 1) > 1 || rows.some((row) => row.tasks !== undefined);
+  const { tasks = 1 } = job;
+  return typeof tasks !== "number" || tasks > 1 || rows.some((row) => row.tasks !== undefined);
 }
 
 /** What is known of one array. */
@@ -37,7 +38,8 @@ export class ArrayMemory {
   see(job: Asked, rows: readonly QueueRow[] | undefined): void {
     this.#id = job.id;
     if (job.tasks !== undefined && !this.#whole) {
-      for (let t = 0; t < job.tasks; t++) this.#tasks.add(t);
+      const { tasks } = job;
+      for (const t of typeof tasks === "number" ? Array(tasks).keys() : tasks) this.#tasks.add(t);
       this.#whole = true;
     }
     if (rows === undefined) return;
