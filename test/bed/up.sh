@@ -75,6 +75,6 @@ if [ "${SSHD:-1}" != 0 ]; then
   # Whoever ran this by sudo wants to log in without it.
   [ -z "${SUDO_UID:-}" ] || chown -R "$SUDO_UID:$SUDO_GID" "$STATE/keys"
   say "  ssh -F $STATE/ssh_config $NAME-duo      answer 1 to approve the push"
-  say "  yale --config $STATE/config.yaml login duo"
+  say "  yale login duo --config $STATE/config.yaml"
   say "  test/bed/README.md tells what else there is"
 fi
