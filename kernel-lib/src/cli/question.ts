@@ -2,6 +2,7 @@
  * The questions of clusters on this terminal: the server's words, and the answer as it is typed. What is secret is not
  * shown and kept in no history; where there is no terminal, a script may pipe one line for each field.
  */
+import { fstatSync } from "node:fs";
 import { createInterface } from "node:readline";
 import { Writable } from "node:stream";
 import { choiceKey, fieldLabel, howToAnswer, promptLines, promptTitle, timeLeft } from "../display/index.js";
@@ -38,9 +39,20 @@ function onTerminal(): boolean {
   return process.stdin.isTTY === true && process.stderr.isTTY === true;
 }
 
+/** True where somebody may have put answers into standard input; /dev/null is neither a terminal nor that. */
+function isPiped(): boolean {
+  try {
+    const stdin = fstatSync(0);
+    return stdin.isFIFO() || stdin.isSocket() || stdin.isFile();
+  } catch {
+    // It is closed.
+    return false;
+  }
+}
+
 /** Asks on this terminal what clusters ask, and says where there is none how it is answered. */
 export function terminalAttend(options: TerminalOptions = {}): Attend {
-  const piped = options.pipe === true && !process.stdin.isTTY ? new PipedAnswers() : undefined;
+  const piped = options.pipe === true && isPiped() ? new PipedAnswers() : undefined;
   return async (core, concerns, signal) => {
     const standing = new Map<string, AbortController>();
     /** Clusters and questions that were told of, and refusals by their time. */
