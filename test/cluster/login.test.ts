@@ -1,8 +1,9 @@
-import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import type { Connection } from "../../kernel-lib/src/protocol.js";
 import { sharedBed, type Variant } from "../support/bed.js";
+import { Kernel } from "../support/kernel.js";
 import { Listener } from "../support/listener.js";
 import { CLI, Sandbox, until } from "../support/sandbox.js";
 import { Terminal } from "../support/terminal.js";
@@ -171,6 +172,69 @@ describe("a refused login", () => {
     expect(watch.prompts).toHaveLength(2);
     expect(logins("menu", before)).toEqual({ asked: 1, accepted: 0 });
     for (const { id } of box.records()) expect((await box.yale("jobs", "cancel", id)).code).toBe(0);
+  });
+});
+
+describe("a line that can't be had", () => {
+  it("ends with 11 where nobody answers", async () => {
+    await bed.daemon("stop", "sshd-key");
+    const ran = await box.yale("login", "key");
+    expect(ran).toMatchObject({ code: 11, stderr: expect.stringContaining("refused the connection") });
+    expect(JSON.parse((await box.yale("connections", "--json")).stdout)).toMatchObject([{ state: "disconnected" }]);
+  });
+
+  it("takes its question along when the server hangs up, and when somebody logs out", async () => {
+    for (const end of [() => bed.cut("duo"), () => box.yale("logout", "duo")]) {
+      const from = watch.prompts.length;
+      const t = yale("login", "duo");
+      await watch.prompt(from + 1);
+      await t.until("Passcode or option (1-1): ");
+      await end();
+      await t.until("It does not ask any more.");
+      expect(await t.ended).toBe(10);
+      expect(await watch.core.prompts()).toEqual([]);
+    }
+  });
+});
+
+describe("a notebook", () => {
+  it("shows on job card and bar what its cluster waits for, and answers from a cell where none waits", async () => {
+    mkdirSync(join(box.home, "notebooks"));
+    const kernel = await Kernel.start(join(box.home, "notebooks"), box.env);
+    try {
+      await kernel.run('import { yale } from "yale-jobs";');
+      const script = JSON.stringify("#!/bin/bash\necho counted\n");
+      const submitted = await kernel.run(`const job = await yale.run(${script}).on("duo").submit();\njob`);
+      expect(submitted.status).toBe("ok");
+      await watch.prompt();
+      // A wait that is interrupted has shown both: a bar that says who waits for whom, and the card of the question.
+      const waited = await kernel.run("await job.wait();", { interruptAfter: 3 });
+      const shown = [...waited.displays, ...waited.updates].map((d) => String(d.data["text/plain"]));
+      expect(
+        shown.some((s) => /^(preparing|uploading)[\s\S]*\n {2}duo asks for a second factor: answer with/.test(s)),
+      ).toBe(true);
+      expect(shown.some((s) => s.startsWith("duo asks for a second factor; ") && s.includes("  |  1. Duo Push"))).toBe(
+        true,
+      );
+      const answered = await kernel.run('await yale.answer("1");\nawait job.wait();\nconsole.log(job.state)');
+      expect(answered.printed("stdout")).toBe("completed\n");
+      const cards = [submitted, waited, answered]
+        .flatMap((r) => [...r.displays, ...r.updates])
+        .filter((d) => d.id === submitted.displays[0]?.id)
+        .map((d) => String(d.data["text/plain"]));
+      expect(cards.some((c) => c.includes("  duo asks for a second factor: answer with `yale login duo`"))).toBe(true);
+      expect(cards.at(-1)).toContain("completed");
+      expect(cards.at(-1)).not.toContain("second factor");
+      // A password would be saved with the cell.
+      const pending = 'const p = yale.login("password");\np.catch(() => 0);\n0';
+      await kernel.run(pending);
+      await watch.prompt(2);
+      const refused = await kernel.run('await yale.answer("anything")');
+      expect(refused.printed("stderr")).toContain("would be saved with the notebook");
+      expect((await kernel.run("await yale.answer(null)")).status).toBe("ok");
+    } finally {
+      await kernel.close();
+    }
   });
 });
 

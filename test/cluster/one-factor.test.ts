@@ -190,7 +190,8 @@ describe("secrets", () => {
       `    host: 127.0.0.1\n    port: ${port}\n    user: ${bed.user}\n    identity: ${bed.key(key)}\n    scheduler: slurm\n    job_dir: ~/yale-jobs\n    poll_seconds: 1\n`;
     writeFileSync(
       config,
-      `clusters:\n  duo:\n${cluster(bed.ports.duo, "id_passphrase")}  password:\n${cluster(bed.ports.password, "id_stranger")}`,
+      `clusters:\n  duo:\n${cluster(bed.ports.duo, "id_passphrase")}  password:\n${cluster(bed.ports.password, "id_stranger")}` +
+        `  openssh:\n${cluster(bed.ports.duo, "id_passphrase")}    transport: openssh\n`,
     );
     const wrong = "739182645";
     secrets.push(wrong);
@@ -215,6 +216,13 @@ describe("secrets", () => {
       });
       expect(both).toMatchObject({ code: 0 });
       secrets.push(totp);
+      // The same through the system's ssh, whose questions come by a program of ours.
+      const last = bed.passcode();
+      secrets.push(last);
+      const openssh = await box.run(process.execPath, [CLI, "login", "openssh", "--config", config], {
+        input: `${bed.passphrase}\n${last}\n`,
+      });
+      expect(openssh).toMatchObject({ code: 0 });
       // A request that can't be read must not come back in the log either.
       execFileSync(
         "curl",

@@ -266,6 +266,19 @@ describe("a lost line", () => {
   });
 });
 
+describe("a logout", () => {
+  it("gives up an opening, question and all, for all who wait for it", async () => {
+    const far = new Far("factor");
+    const waiting = [far.lines.open(cluster()), far.lines.open(cluster(), { interactive: false })];
+    const heard = waiting.map((w) => w.catch((e: Error) => e.message));
+    await far.until(() => far.prompts.length === 1);
+    await far.lines.close("duo");
+    for (const message of await Promise.all(heard)) expect(message).toContain("closed by a logout");
+    expect(far.gone).toEqual(["0 withdrawn"]);
+    expect(far.state).toMatchObject({ state: "disconnected", message: "logged out" });
+  });
+});
+
 describe("waiting for a line", () => {
   it("tries again through failures, and ends at once with its signal", async () => {
     const far = new Far("down", "down", "key");

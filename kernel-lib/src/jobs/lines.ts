@@ -189,7 +189,8 @@ export class Lines {
         if (abort.signal.aborted) this.#set(line, "disconnected", "given up: nobody waits for it any more");
         else this.#failed(line, error as Error, { asks, asked });
       }
-      throw error;
+      // Who waits hears why it was given up, not that it was.
+      throw abort.signal.aborted ? abort.signal.reason : error;
     }
   }
 

@@ -80,14 +80,14 @@ export type Attend = (core: Core, concerns: Concerns, signal: AbortSignal) => Pr
 export async function attended<T>(
   attend: Attend,
   core: Core,
-  concerns: () => Promise<Concerns>,
+  concerns: () => Promise<Concerns | undefined>,
   work: () => Promise<T>,
   patience: number = PATIENCE,
 ): Promise<T> {
   const over = new AbortController();
   const begin = async () => {
     const concerned = await concerns();
-    if (!over.signal.aborted) await attend(core, concerned, over.signal);
+    if (concerned !== undefined && !over.signal.aborted) await attend(core, concerned, over.signal);
   };
   let attending: Promise<void> | undefined;
   const timer = setTimeout(() => {
@@ -135,7 +135,8 @@ export function attendedCore<C extends Core>(core: C, attend: Attend): C {
       return (...args: unknown[]) => {
         const concerns = async () => {
           const name = await lookup(target, args);
-          return (cluster: string) => name === "" || cluster === name;
+          // This machine asks for nothing.
+          return name === "local" ? undefined : (cluster: string) => name === "" || cluster === name;
         };
         return attended(attend, target, concerns, () => verb(...args));
       };
