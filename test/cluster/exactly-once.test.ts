@@ -1,10 +1,9 @@
-import { chmodSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { Job } from "../../kernel-lib/src/jobs/job.js";
 import { newJobId } from "../../kernel-lib/src/protocol.js";
 import { Yale } from "../../kernel-lib/src/yale.js";
 import { sharedBed } from "../support/bed.js";
+import { cutAfterSubmission } from "../support/cutting-sbatch.js";
 import { Sandbox } from "../support/sandbox.js";
 
 const JOBS = 50;
@@ -15,49 +14,19 @@ const RUN = `once-${newJobId()}-`;
 const bed = sharedBed();
 let box: Sandbox;
 let yale: Yale;
-
-/**
- * Stands before SLURM's own sbatch in the PATH of the bed's user: the job is submitted, and then, once for each attempt,
- * the line is cut before the answer has left. Every third time what reads the answer on the far side dies, too, as if
- * the login node had gone down.
- */
-const SBATCH = `#!/bin/bash
-answer=$(/usr/bin/sbatch "$@"); code=$?
-script=\${@: -1}
-if [ $code = 0 ] && mkdir "$script.cut" 2>/dev/null; then
-  p=$PPID
-  chain=
-  while [ "$p" -gt 1 ]; do
-    read -r parent args < <(ps -o ppid=,args= -p "$p")
-    case $args in sshd:*) break ;; esac
-    chain="$p $chain"
-    p=$parent
-  done
-  # cut.count numbers the cuts; appending is atomic.
-  echo x >>~/cuts
-  kill -KILL "$p"
-  [ $(($(wc -l <~/cuts) % 3)) = 0 ] && { kill -KILL $chain $$; }
-fi
-printf '%s\\n' "$answer"
-exit $code
-`;
+let sbatch: ReturnType<typeof cutAfterSubmission>;
 
 beforeAll(async () => {
   await bed.reset();
   box = new Sandbox().enter();
   bed.writeSshFolder(box.home);
   bed.dropAfter(undefined);
-  const bin = bed.home("bin");
-  mkdirSync(bin, { recursive: true });
-  writeFileSync(join(bin, "sbatch"), SBATCH);
-  chmodSync(join(bin, "sbatch"), 0o755);
-  // bash reads it for the commands of a session, too, when sshd starts it.
-  writeFileSync(bed.home(".bashrc"), `PATH=${bin}:$PATH\n`);
+  sbatch = cutAfterSubmission(bed);
   yale = new Yale({ agent: false, config: bed.configPath });
 });
 afterAll(async () => {
   await yale.close();
-  for (const name of ["bin", ".bashrc", "cuts"]) rmSync(bed.home(name), { recursive: true, force: true });
+  sbatch.remove();
   await box.close();
 });
 
@@ -75,6 +44,13 @@ async function inAccounts(): Promise<string[]> {
 
 describe("the line is cut between sbatch and its answer", () => {
   it(`${JOBS} times: ${JOBS} jobs in SLURM, and each ends well`, async () => {
+    const core = await yale.core();
+    const over = new AbortController();
+    let lost = 0;
+    const counting = (async () => {
+      for await (const event of core.events(over.signal))
+        if (event.type === "connection" && /^lost/.test(event.connection.message ?? "")) lost += 1;
+    })();
     const jobs: Job[] = [];
     for (let n = 0; n < JOBS; n++) {
       const job = await yale
@@ -86,7 +62,9 @@ describe("the line is cut between sbatch and its answer", () => {
       jobs.push(job);
     }
     await Promise.all(jobs.map((job) => job.wait({ bar: false })));
-    expect(readFileSync(bed.home("cuts"), "utf8").length / 2).toBe(JOBS);
+    over.abort();
+    await counting;
+    expect([sbatch.cuts(), lost]).toEqual([JOBS, JOBS]);
     const names = await inQueue();
     expect(new Set(names).size).toBe(JOBS);
     expect(names.length).toBe(JOBS);

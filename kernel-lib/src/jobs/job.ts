@@ -14,7 +14,7 @@ import {
   progressBundle,
   showInKernel,
 } from "../display/index.js";
-import { InterruptedError, JobFailedError, WaitTimeoutError } from "../errors.js";
+import { errorData, InterruptedError, JobFailedError, WaitTimeoutError } from "../errors.js";
 import { type Core, isEnd, type JobRecord, type JobState, type Progress } from "../protocol.js";
 import { attended, readLogins, takeLogin } from "./login.js";
 import { showLogin } from "./login-card.js";
@@ -165,7 +165,11 @@ export class Job {
       for (const t of tasks) {
         while (!t.over) {
           const about = { offset: t.offset, ...(t.task === undefined ? {} : { task: t.task }) };
-          const chunk = await this.#core.logs(this.id, about);
+          const chunk = await this.#core.logs(this.id, about).catch((error: unknown) => {
+            // Who follows reads on when the line is back; the offset says where.
+            if (follow !== true || errorData(error).code !== "connection") throw error;
+            return { text: "", next: t.offset, end: false };
+          });
           const more = chunk.next !== t.offset;
           t.offset = chunk.next;
           if (chunk.text !== "") {

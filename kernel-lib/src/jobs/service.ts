@@ -26,7 +26,7 @@ import { SubmissionBudget } from "./budget.js";
 import { Driver, outputDir } from "./drive.js";
 import { EventHub } from "./events.js";
 import { JOB_ID } from "./job-file.js";
-import { Lines } from "./lines.js";
+import { Lines, type LinesOptions } from "./lines.js";
 import type { LiveJob } from "./live.js";
 import { logFile, readLog } from "./logs.js";
 import { checkedJob, clusterOf, planOf, resolveJob } from "./plan.js";
@@ -48,9 +48,9 @@ export interface OpenCore extends Core {
   active(): number;
 }
 
-/** Opens a core in this process and takes up the jobs that nobody drives. */
-export async function openCore(): Promise<OpenCore> {
-  const core = new JobService();
+/** Opens a core in this process and takes up the jobs that nobody drives. `open` is how lines are opened, for tests. */
+export async function openCore(options: Pick<LinesOptions, "open"> = {}): Promise<OpenCore> {
+  const core = new JobService(options.open);
   core.adopt();
   return core;
 }
@@ -62,19 +62,25 @@ class JobService implements OpenCore {
     (prompt) => this.#hub.emit({ type: "prompt", prompt }),
     (id, reason) => this.#hub.emit({ type: "prompt_gone", id, reason }),
   );
-  readonly #lines = new Lines({
-    ask: (question, signal) => this.#prompts.ask(question, signal),
-    onChange: (connection) => this.#hub.emit({ type: "connection", connection }),
-  });
-  readonly #driver = new Driver({
-    records: this.#records,
-    lines: this.#lines,
-    budget: new SubmissionBudget(),
-    emit: (event) => this.#hub.emit(event),
-    fetch: async (transport, record, folder, signal) => {
-      await fetchOutput(transport, record, folder, signal);
-    },
-  });
+  readonly #lines: Lines;
+  readonly #driver: Driver;
+
+  constructor(open: LinesOptions["open"]) {
+    this.#lines = new Lines({
+      ask: (question, signal) => this.#prompts.ask(question, signal),
+      onChange: (connection) => this.#hub.emit({ type: "connection", connection }),
+      ...(open === undefined ? {} : { open }),
+    });
+    this.#driver = new Driver({
+      records: this.#records,
+      lines: this.#lines,
+      budget: new SubmissionBudget(),
+      emit: (event) => this.#hub.emit(event),
+      fetch: async (transport, record, folder, signal) => {
+        await fetchOutput(transport, record, folder, signal);
+      },
+    });
+  }
 
   adopt(): void {
     this.#driver.adopt();
