@@ -128,7 +128,7 @@ describe("one second factor", () => {
     t.type("1\r");
     expect(await t.ended).toBe(0);
     const before = asked();
-    writeFileSync(join(box.home, "long.sh"), "#!/bin/bash\nwhile [ ! -e done ]; do sleep 0.2; done\n");
+    writeFileSync(join(box.home, "long.sh"), "#!/bin/bash\nwhile [ ! -e done ]; do sleep 0.2; done\nsleep 5\n");
     const long = (await box.yale("jobs", "run", "long.sh", "--cluster", "duo", "-q")).stdout.trim();
     const job = await panel.until("the job to run", (events) =>
       events.flatMap((e) => (e.type === "job" && e.job.id === long && e.job.state === "running" ? [e.job] : [])).at(-1),
@@ -143,7 +143,7 @@ describe("one second factor", () => {
     );
     await panel.answer(null, 2);
     await panel.state("duo", "login_needed");
-    // The job ends meanwhile, and nobody here can know.
+    // The job goes on for some polls and ends meanwhile, and nobody here can know.
     writeFileSync(join(job.jobDir ?? "", "output", "done"), "");
     await bed.root("sh", "-c", 'while [ -n "$(squeue -h)" ]; do sleep 0.2; done');
     expect(panel.prompts).toHaveLength(2);
