@@ -26,6 +26,9 @@ let opened = 0;
 /** What happens on the next line that is opened; `cut` ends it as a network would. */
 let next: ((cut: () => void) => Events) | undefined;
 let cutNow: () => void = () => undefined;
+/** What the next opening of a line waits for. */
+let gate: Promise<void> | undefined;
+let openGate: () => void = () => undefined;
 
 beforeAll(async () => {
   box = new Sandbox().enter();
@@ -57,8 +60,10 @@ beforeEach(async () => {
   rmSync(bed.home("yale-jobs"), { recursive: true, force: true });
   opened = 0;
   next = undefined;
+  gate = undefined;
   core = await openCore({
     open: async (cluster, login) => {
+      if (opened > 0) await gate;
       const line = await openTransport(cluster, login);
       const pid = Number((await line.exec(["sh", "-c", "echo $PPID"])).stdout);
       opened += 1;
@@ -158,6 +163,29 @@ describe("the line is cut", () => {
       await endsRight(job);
       expect(sbatch.cuts()).toBe(1);
     } finally {
+      sbatch.remove();
+    }
+  });
+
+  it("after sbatch, and it is cancelled before the line is back", async () => {
+    const sbatch = cutAfterSubmission(bed);
+    try {
+      const job = await submit();
+      gate = new Promise((open) => {
+        openGate = open;
+      });
+      await when(job, (r) => r.submitting === true && /line to key was lost/.test(r.reason ?? ""));
+      await job.cancel();
+      expect(job.record).toMatchObject({ cancelling: true, state: "uploading" });
+      openGate();
+      await job.wait({ bar: false }).catch(() => undefined);
+      expect(job.state).toBe("cancelled");
+      const queue = await bed.root("squeue", "--states=all", "--noheader", "--format=%k %T");
+      const own = queue.split("\n").filter((line) => line.includes(job.id));
+      expect(own).toHaveLength(1);
+      expect(own[0]).toMatch(/CANCELLED/);
+    } finally {
+      openGate();
       sbatch.remove();
     }
   });

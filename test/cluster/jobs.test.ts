@@ -115,6 +115,33 @@ describe("jobs that need each other", () => {
   });
 });
 
+describe("a job after one that is run again by itself", () => {
+  it("waits for that one's last attempt, though SLURM had given it up", async () => {
+    const first = await yale.run("data = bytearray(300 << 20)\n").on("key").memory("200M").time("00:05:00").submit();
+    const next = await yale.run("#!/bin/bash\ntrue\n").on("key").time("00:05:00").after(first).submit();
+    await Promise.all([first, next].map((job) => job.wait({ bar: false })));
+    expect(first.record).toMatchObject({ attempt: 2 });
+    expect(Date.parse(next.record.startedAt ?? "")).toBeGreaterThanOrEqual(
+      Date.parse(first.record.endedAt ?? "") - 1000,
+    );
+    expect(next.record.earlier?.every((e) => e.state === "cancelled") ?? true).toBe(true);
+  });
+});
+
+describe("a job that is told to stop before it is done", () => {
+  it("goes on in the queue where it stopped, every page once", async () => {
+    const pdf = await textPdf(box.home, "twelve.pdf", 12, 2);
+    const job = await yale.ocr(pdf).dpi(200).batchSize(1).cpus(1).time("00:30:00").on("key").submit();
+    const { schedulerId, jobDir } = await when(job, (r) => r.progress.done >= 2);
+    await bed.root("scancel", "--batch", "--signal=USR1", schedulerId ?? "");
+    await job.wait({ bar: false });
+    expect(job.record).toMatchObject({ schedulerId, attempt: 1, progress: { done: 12, total: 12 } });
+    const pages = readFileSync(join(jobDir ?? "", "progress.jsonl"), "utf8").match(/"type":"page"/g);
+    expect(pages?.length).toBe(12);
+    expect(await logOf(job)).toMatch(/Back into the queue[\s\S]*Attempt 1, run 2/);
+  });
+});
+
 describe("a job with shards", () => {
   it("comes back as one, in page order; a retry does only what is missing", async () => {
     const pdf = await textPdf(box.home, "nine.pdf", 9, 2);
@@ -230,12 +257,15 @@ describe("a job in the queue", () => {
     }
   });
 
-  it("goes to a scheduler that did not answer as soon as it does, once", async () => {
-    await bed.daemon("stop", "slurmctld");
+  it.each([
+    ["was stopped", "stop", "start"],
+    ["was frozen", "freeze", "thaw"],
+  ] as const)("goes to a scheduler that %s as soon as it answers, once", async (_, ill, well) => {
+    await bed.daemon(ill, "slurmctld");
     const job = await yale.run("#!/bin/bash\necho there\n").time("00:05:00").name("silent").on("key").submit();
     const record = await when(job, (r) => /did not answer|does not answer/.test(r.reason ?? ""));
     expect(record.schedulerId).toBeUndefined();
-    await bed.daemon("start", "slurmctld");
+    await bed.daemon(well, "slurmctld");
     await job.wait({ bar: false });
     const names = await bed.root("squeue", "--states=all", "--noheader", "--format=%k");
     expect(names.split("\n").filter((t) => t.includes(job.id)).length).toBe(1);

@@ -49,6 +49,7 @@ export async function status(ids: string[], flags: Flags): Promise<void> {
   const { jobText } = await import("../display/job.js");
   for (const record of records) {
     print(jobText(record));
+    for (const note of record.notes ?? []) print(`  ${note.replace(/\s+/g, " ")}`);
     faults(record);
   }
 }

@@ -291,7 +291,7 @@ export class Driver {
         await this.#writeScript(job, live, await this.#turn(live));
       }
       try {
-        return await this.#alone(job, live, () => this.#submit(job, live));
+        return await this.#alone(job, live, () => this.#submit(job, live, silent > 0));
       } catch (error) {
         signal.throwIfAborted();
         const { later } = error as { later?: "limit" | "silent" };
@@ -351,7 +351,7 @@ export class Driver {
   }
 
   /** Submits exactly once. Throws Cancelled if it was cancelled and will not be submitted any more. */
-  async #submit(job: ResolvedJob, live: LiveJob): Promise<string> {
+  async #submit(job: ResolvedJob, live: LiveJob, silent: boolean): Promise<string> {
     const { record, signal } = live;
     const submission = (transport: Transport): Submission => ({
       transport,
@@ -361,6 +361,7 @@ export class Driver {
       token: submissionToken(record.id, record.attempt),
       since: record.createdAt,
       begun: record.submitting === true,
+      silent,
       signal,
       onWait: (reason) => live.waits(reason),
     });

@@ -20,13 +20,14 @@ export interface JobFileContent {
   submittedAt?: string;
   dataset?: { hash: string; pages: number; bytes: number };
   earlier?: EarlierAttempt[];
+  onlyTasks?: number[];
   retryOf?: string;
   spec: JobSpec;
 }
 
 /** The text of job.json for a record. */
 export function jobFileText(record: JobRecord): string {
-  const { id, attempt, createdAt, schedulerId, submittedAt, dataset, earlier, retryOf, spec } = record;
+  const { id, attempt, createdAt, schedulerId, submittedAt, dataset, earlier, onlyTasks, retryOf, spec } = record;
   const content: JobFileContent = {
     id,
     attempt,
@@ -36,6 +37,7 @@ export function jobFileText(record: JobRecord): string {
     ...(submittedAt === undefined ? {} : { submittedAt }),
     ...(dataset === undefined ? {} : { dataset }),
     ...(earlier === undefined ? {} : { earlier }),
+    ...(onlyTasks === undefined ? {} : { onlyTasks }),
     ...(retryOf === undefined ? {} : { retryOf }),
     spec,
   };
@@ -76,6 +78,13 @@ export function parseJobFile(text: string, id: string): JobFileContent {
           },
         }),
     ...(o.earlier === undefined ? {} : { earlier: list(o.earlier, "earlier").slice(0, 100).map(earlierAttempt) }),
+    ...(o.onlyTasks === undefined
+      ? {}
+      : {
+          onlyTasks: list(o.onlyTasks, "onlyTasks")
+            .slice(0, 1000)
+            .map((t) => count(t, "onlyTasks")),
+        }),
     ...(o.retryOf === undefined ? {} : { retryOf: word(o.retryOf, "retryOf", JOB_ID) }),
     spec: specOf(object(o.spec, "spec")),
   };

@@ -21,6 +21,12 @@ export const SUBMIT_FILE = "submit.sh";
 const ASK_AGAIN = 3;
 
 /**
+ * Seconds that a scheduler which answers again gets for what had reached it before: slurmctld reads requests whose sender
+ * has given up (22.05), and takes the jobs in them.
+ */
+const WAKING = 5;
+
+/**
  * The script: `sh submit.sh ATTEMPT first|again COMMAND…`. The folder `submit-ATTEMPT.1` is the lock: mkdir is atomic on
  * every shared file system, where flock is not. With `again`, when the scheduler has been asked and has no such job, a
  * lock that was left without an answer is passed over, and the next number is the lock. Exits 75 while a call may be at
@@ -81,6 +87,8 @@ export interface Submission {
   since: string;
   /** True if this attempt's submission was begun before: it is looked for first. */
   begun: boolean;
+  /** True if the scheduler did not answer the last time: what reached it then may still be taken when it wakes up. */
+  silent: boolean;
   signal: AbortSignal;
   /** Called with what is waited for. */
   onWait: (reason: string) => void;
@@ -99,6 +107,11 @@ export async function submitOnce(s: Submission): Promise<string> {
   if (s.begun) {
     const found = await s.scheduler.find(s.transport, s.token, s.since);
     if (found !== undefined) return found;
+    if (s.silent) {
+      await sleep(WAKING * 1000, undefined, { signal: s.signal });
+      const late = await s.scheduler.find(s.transport, s.token, s.since);
+      if (late !== undefined) return late;
+    }
   }
   for (let which: "first" | "again" = "first"; ; ) {
     try {

@@ -72,7 +72,7 @@ export async function findJobs(options: SyncOptions): Promise<FoundJobs & { know
     transport,
     submitted.map(({ content }) => ({
       id: content.schedulerId ?? "",
-      ...(content.spec.shards === undefined ? {} : { tasks: content.spec.shards }),
+      ...(content.spec.shards === undefined ? {} : { tasks: content.onlyTasks ?? content.spec.shards }),
     })),
   );
   const records: JobRecord[] = [];
@@ -126,7 +126,7 @@ async function recordOf(
   observed: Observation | undefined,
   options: SyncOptions,
 ): Promise<JobRecord> {
-  const { id, attempt, createdAt, schedulerId, submittedAt, dataset, earlier, retryOf } = content;
+  const { id, attempt, createdAt, schedulerId, submittedAt, dataset, earlier, onlyTasks, retryOf } = content;
   const record: JobRecord = {
     id,
     spec: {
@@ -141,6 +141,7 @@ async function recordOf(
     jobDir: dir,
     ...(dataset === undefined ? {} : { dataset }),
     ...(earlier === undefined ? {} : { earlier }),
+    ...(onlyTasks === undefined ? {} : { onlyTasks }),
     ...(retryOf === undefined ? {} : { retryOf }),
     faults: [],
     faultCount: 0,
