@@ -11,7 +11,6 @@ import { Terminal } from "../support/terminal.js";
 const bed = sharedBed();
 let box: Sandbox;
 let watch: Listener;
-const open: Terminal[] = [];
 
 beforeEach(async () => {
   await bed.reset();
@@ -21,15 +20,13 @@ beforeEach(async () => {
   watch = await Listener.begin();
 });
 afterEach(async () => {
-  watch.close();
-  for (const terminal of open.splice(0)) await terminal.close();
+  Listener.closeAll();
+  await Terminal.closeAll();
   await box.close();
 });
 
 function yale(...args: string[]): Terminal {
-  const terminal = Terminal.yale(box, ...args);
-  open.push(terminal);
-  return terminal;
+  return Terminal.yale(box, ...args);
 }
 /** How often a login node was connected to, and how often with success, since `before`. */
 function logins(variant: Variant, before = { asked: 0, accepted: 0 }): { asked: number; accepted: number } {

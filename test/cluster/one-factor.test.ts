@@ -1,4 +1,4 @@
-import { execFileSync } from "node:child_process";
+import { type ChildProcess, execFileSync } from "node:child_process";
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
@@ -11,6 +11,7 @@ import { Terminal } from "../support/terminal.js";
 const bed = sharedBed();
 let box: Sandbox;
 let kernel: Kernel | undefined;
+const started: ChildProcess[] = [];
 
 beforeEach(async () => {
   await bed.reset();
@@ -20,6 +21,9 @@ beforeEach(async () => {
   mkdirSync(join(box.home, "notebooks"));
 });
 afterEach(async () => {
+  Listener.closeAll();
+  await Terminal.closeAll();
+  for (const child of started.splice(0)) child.kill();
   await kernel?.close();
   kernel = undefined;
   await box.close();
@@ -35,6 +39,7 @@ function twenty(...verb: string[]): { jobs: Promise<Ran[]>; waiting: Promise<unk
   );
   const others = Array.from({ length: 10 }, () => {
     const child = box.start(...verb);
+    started.push(child);
     let said = "";
     child.stderr?.on("data", (text) => {
       said += String(text);
@@ -85,7 +90,6 @@ describe("one second factor", () => {
     expect(logs.map((l) => l.stdout)).toEqual(Array(10).fill("counted\n"));
     expect((await nb.run('const again = await yale.job("job0");\nawait again.wait();')).status).toBe("ok");
     expect(panel.prompts).toHaveLength(1);
-    panel.close();
     const now = asked();
     expect([now.connections - before.connections, now.accepted - before.accepted]).toEqual([1, 1]);
   });
@@ -116,7 +120,6 @@ describe("one second factor", () => {
     const login = box.run(process.execPath, [CLI, "login", "duo"], { input: "1\n" });
     expect(await login).toMatchObject({ code: 0 });
     expect(await box.yale("jobs", "wait", ...ids, "-q")).toMatchObject({ code: 0 });
-    panel.close();
     const now = asked();
     expect([now.connections - before.connections, now.accepted - before.accepted]).toEqual([2, 1]);
   });
@@ -153,7 +156,6 @@ describe("one second factor", () => {
     again.type("1\r");
     expect(await again.ended).toBe(0);
     expect(asked()).toEqual({ connections: before.connections + 2, accepted: before.accepted + 1 });
-    panel.close();
   });
 
   it("is not asked for by an agent that was started again: its jobs wait for a person", async () => {
@@ -177,7 +179,6 @@ describe("one second factor", () => {
     expect(asked().connections).toBe(before.connections + 1);
     expect(await box.run(process.execPath, [CLI, "login", "duo"], { input: "1\n" })).toMatchObject({ code: 0 });
     expect(await box.yale("jobs", "wait", ...ids, "-q")).toMatchObject({ code: 0 });
-    next.close();
   });
 });
 

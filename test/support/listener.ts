@@ -26,9 +26,17 @@ export class Listener {
     })();
   }
 
+  static readonly #all = new Set<Listener>();
+
+  /** Lets all go, also those of a test that failed: who listens starts the agent again when it ends. */
+  static closeAll(): void {
+    for (const listener of Listener.#all) listener.close();
+  }
+
   /** Begins to listen to the agent of the sandbox that this process is in. */
   static async begin(): Promise<Listener> {
     const listener = new Listener(await connect());
+    Listener.#all.add(listener);
     await listener.until("the stream", (events) => events.length > 0);
     return listener;
   }
@@ -76,5 +84,6 @@ export class Listener {
   /** Goes away. */
   close(): void {
     this.#stop.abort();
+    Listener.#all.delete(this);
   }
 }

@@ -13,10 +13,17 @@ export class Terminal {
   readonly ended: Promise<number>;
   #over = false;
   readonly #sleepers: (() => void)[] = [];
+  static readonly #all = new Set<Terminal>();
+
+  /** Ends all that still run. */
+  static async closeAll(): Promise<void> {
+    await Promise.all([...Terminal.#all].map((terminal) => terminal.close()));
+  }
 
   /** Starts a program; its arguments stand in the process list. */
   constructor(box: Sandbox, argv: readonly string[]) {
     this.#child = spawn(python(), ["-c", PTY, ...argv], { cwd: box.home, env: { ...box.env, TERM: "xterm" } });
+    Terminal.#all.add(this);
     const wake = () => {
       for (const sleeper of this.#sleepers.splice(0)) sleeper();
     };
@@ -27,6 +34,7 @@ export class Terminal {
     this.ended = new Promise((resolve) =>
       this.#child.on("close", (code) => {
         this.#over = true;
+        Terminal.#all.delete(this);
         wake();
         resolve(code ?? 255);
       }),
