@@ -107,6 +107,29 @@ describe("yale login on a terminal", () => {
   });
 });
 
+describe("one machine under two names", () => {
+  it.each(["ssh", "openssh"])("in two configurations shares one line (%s)", async (transport) => {
+    // One says it all, the other leaves it to ~/.ssh/config.
+    const whole = `    host: 127.0.0.1\n    port: ${bed.ports.duo}\n    user: ${bed.user}\n    identity: ${bed.key()}\n`;
+    const files = [`clusters:\n  one:\n${whole}`, `clusters:\n  other:\n    host: ${bed.name}-duo\n`].map((text, i) => {
+      const path = join(box.home, `config${i}.yaml`);
+      writeFileSync(path, `${text}    transport: ${transport}\n    scheduler: slurm\n`);
+      return path;
+    });
+    const before = logins("duo");
+    const login = (name: string, config = "") =>
+      box.run(process.execPath, [CLI, "login", name, "--config", config], { input: "1\n" });
+    expect(await login("one", files[0])).toMatchObject({ code: 0 });
+    expect(await login("other", files[1])).toMatchObject({ code: 0, stderr: "" });
+    expect(logins("duo", before)).toEqual({ asked: 1, accepted: 1 });
+    const list = JSON.parse((await box.yale("connections", "--json")).stdout) as Connection[];
+    expect(list.map((c) => [c.cluster, c.state])).toEqual([
+      ["one", "connected"],
+      ["other", "connected"],
+    ]);
+  });
+});
+
 describe("yale login without a terminal", () => {
   it("takes a line for each field from a pipe, and declines when they have run out", async () => {
     const before = logins("duo");

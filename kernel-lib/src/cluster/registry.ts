@@ -22,15 +22,14 @@ export function openTransport(cluster: ClusterConfig, login: LoginOptions): Prom
  */
 export async function connectionKey(cluster: ClusterConfig): Promise<string> {
   if (cluster.transport === "local") return "local";
-  if (cluster.transport === "ssh") {
-    const route = await (await import("./ssh-config.js")).sshRoute(cluster);
-    return JSON.stringify(["ssh", ...route.map((host) => `${host.user}@${host.host}:${host.port}`)]);
+  const { transport, host, user, port, proxyJump } = cluster;
+  const { sshRoute } = await import("./ssh-config.js");
+  try {
+    const route = await sshRoute(cluster);
+    return JSON.stringify([transport, ...route.map((h) => `${h.user}@${h.host}:${h.port}`)]);
+  } catch (error) {
+    if (transport === "ssh") throw error;
+    // The system's ssh knows ways that we do not (ProxyCommand): then what config.yaml says is all there is to go by.
+    return JSON.stringify([transport, host?.toLowerCase(), user, port ?? 22, proxyJump]);
   }
-  return JSON.stringify([
-    cluster.transport,
-    cluster.host?.toLowerCase(),
-    cluster.user,
-    cluster.port ?? 22,
-    cluster.proxyJump,
-  ]);
 }
