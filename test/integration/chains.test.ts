@@ -132,3 +132,16 @@ describe("a retry", () => {
     await expect(job.retry({ data: "x.pdf" } as object)).rejects.toThrow(/no option "data"/);
   });
 });
+
+describe("a job with shards on this machine", () => {
+  it("takes its tasks one after another and comes back as one", async () => {
+    const pdf = await textPdf(box.home, "five.pdf", 5, 2);
+    const job = await yale.ocr(pdf).dpi(100).shards(2).on("local").submit();
+    await job.wait({ bar: false });
+    expect(job.record).toMatchObject({ progress: { done: 5, total: 5 }, tasks: { total: 2, completed: 2 } });
+    expect((await job.results()).rows.map((r) => r.page)).toEqual([1, 2, 3, 4, 5]);
+    let log = "";
+    for await (const text of job.logs()) log += text;
+    expect(log).toMatch(/==> task 0 <==\n2 of 2 pages[\s\S]*==> task 1 <==\n3 of 3 pages/);
+  });
+});
