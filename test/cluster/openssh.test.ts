@@ -230,6 +230,14 @@ describe("what a login through OpenSSH refuses", () => {
     expect(bed.authentications("changed")).toBe(before);
   });
 
+  it("a host key that is revoked", async () => {
+    const key = readFileSync(join(bed.state, "sshd", "host_ed25519.pub"), "utf8");
+    writeFileSync(join(box.home, ".ssh", "known_hosts"), `@revoked * ${key}`);
+    const error = await login("key").catch((e: unknown) => e);
+    expect(error).toBeInstanceOf(HostKeyError);
+    expect(String(error)).toContain("is revoked");
+  });
+
   it("an unknown host, unless its fingerprint is confirmed; then it is known", async () => {
     const known = join(box.home, ".ssh", "known_hosts");
     const shown = execFileSync("ssh-keygen", ["-lf", join(bed.state, "sshd", "host_ed25519.pub")], {

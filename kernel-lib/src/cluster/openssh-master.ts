@@ -262,9 +262,12 @@ class OwnMaster implements Master {
     const said = this.#said;
     const name = this.#cluster;
     const last = this.#last();
-    if (
-      /HOST IDENTIFICATION HAS CHANGED|host key for .* has changed|HOST KEY .*REVOKED|marked as revoked/i.test(said)
-    ) {
+    if (/marked as revoked|REVOKED HOST KEY/i.test(said))
+      return new HostKeyError(
+        `The host key of ${name} is revoked in known_hosts. Nothing was sent to it.`,
+        "Ask the site; do not log in there until it has a new key.",
+      );
+    if (/HOST IDENTIFICATION HAS CHANGED|host key for .* has changed/i.test(said)) {
       const shown = /fingerprint for the \S+ key sent by the remote host is\s+(SHA256:\S+)/.exec(said)?.[1];
       const line = /^(?:Offending .* key in|Add correct host key in) (\S+)/m.exec(said)?.[1];
       return new HostKeyError(
