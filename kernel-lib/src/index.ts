@@ -42,7 +42,16 @@ export type { OcrBuilder, RunBuilder } from "./jobs/builder.js";
 export type { Job, WaitOptions } from "./jobs/job.js";
 export type { PageSource } from "./jobs/page-source.js";
 export type { Results } from "./jobs/results.js";
-export type { EarlierJob, GpuSpec, JobOptions, OcrOptions, PromptMode, RunOptions, SourceInput } from "./jobs/spec.js";
+export type {
+  EarlierJob,
+  GpuSpec,
+  JobOptions,
+  OcrOptions,
+  PromptMode,
+  RetryOptions,
+  RunOptions,
+  SourceInput,
+} from "./jobs/spec.js";
 export type {
   ClusterInfo,
   Connection,

@@ -122,6 +122,14 @@ export class Yale {
     return new Job(core, await core.get(id));
   }
 
+  /**
+   * Finds jobs again that were submitted from another machine, by their folders on the cluster. Resolves with how many
+   * there are, how many are new here, and which folders are no jobs of ours, each with why.
+   */
+  async sync(cluster: string): Promise<{ found: number; added: number; skipped: string[] }> {
+    return (await this.core()).sync(cluster, await this.configPath());
+  }
+
   /** PDF files: a path, a glob or a folder. Options: `dpi`, `pages`, `password`, `recursive`, … */
   pdf(location: string, options?: SourceOptions): PageSource {
     return new PageSource("pdf", location, options);

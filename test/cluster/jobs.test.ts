@@ -348,7 +348,7 @@ describe("jobs of another machine", () => {
     const there = new Yale({ agent: false, config: bed.configPath });
     try {
       const core = await there.core();
-      const found = await core.sync("key", bed.configPath);
+      const found = await there.sync("key");
       const ids = (await there.jobs()).map((j) => j.id);
       expect(ids).toContain(done.id);
       expect(ids).toContain(runs.id);
@@ -380,6 +380,11 @@ describe("jobs of another machine", () => {
         spec: { labels: { box: "12" } },
       });
       expect((await again.results()).length).toBe(2);
+      // What was not done could be done from here: the pages are on the cluster, though not on this machine.
+      rmSync(pdf);
+      const once = await again.retry({ time: "00:09:00" });
+      await once.wait({ bar: false });
+      expect(once.record).toMatchObject({ attempt: 2, progress: { done: 2 } });
       expect(await core.sync("key", bed.configPath)).toMatchObject({ added: 0 });
       const running = await there.job(runs.id);
       await when(running, (r) => r.state === "running" && r.heardAt !== undefined);

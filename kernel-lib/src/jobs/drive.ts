@@ -221,32 +221,14 @@ export class Driver {
   /** Pages, runner and job folder to the cluster. */
   async #stage(job: ResolvedJob, live: LiveJob): Promise<void> {
     const { record, signal } = live;
-    const { spec } = job;
-    let folder: string | undefined;
-    if (spec.sources.length > 0) {
-      const { prepare } = await import("./prepare.js");
-      const info = await prepare(spec, {
-        signal,
-        onProgress: (prepared, total, faults) => {
-          record.progress = { ...record.progress, prepared, ...(total === undefined ? {} : { preparedTotal: total }) };
-          record.faults = faults.slice(0, 1000);
-          record.faultCount = faults.length;
-          live.changed();
-        },
-      }).finally(() => live.changed());
-      folder = info.folder;
-      record.dataset = { hash: info.hash, pages: info.pages, bytes: info.bytes };
-      record.faults = info.faults;
-      record.faultCount = info.faultCount;
-      record.progress = { ...record.progress, prepared: info.pages, total: info.pages };
-    }
+    const { stageJob } = await import("./stage.js");
+    const dataset = (await this.#stagedBefore(job, live)) ?? (await this.#prepare(job, live));
     record.state = "uploading";
     live.changed(true);
-    const { stageJob } = await import("./stage.js");
     record.jobDir = await this.#overLine(job, live, (transport) =>
       stageJob(transport, job, {
         id: record.id,
-        ...(folder === undefined ? {} : { dataset: { folder, hash: record.dataset?.hash ?? "" } }),
+        ...(dataset === undefined ? {} : { dataset }),
         signal,
         onProgress: (done, total) => {
           record.progress = { ...record.progress, uploadedBytes: done, uploadTotalBytes: total };
@@ -254,6 +236,38 @@ export class Driver {
         },
       }),
     );
+  }
+
+  /**
+   * The pages of an earlier attempt, if they are still on the cluster: this one is to work on the very same, also where
+   * the source has changed since or lies on another machine.
+   */
+  async #stagedBefore(job: ResolvedJob, live: LiveJob): Promise<{ hash: string } | undefined> {
+    const { dataset, jobDir, attempt } = live.record;
+    if (attempt === 1 || dataset === undefined || jobDir === undefined) return undefined;
+    const { isStaged } = await import("./stage.js");
+    const there = await this.#overLine(job, live, (transport) => isStaged(transport, jobDir, dataset.hash));
+    return there ? { hash: dataset.hash } : undefined;
+  }
+
+  async #prepare(job: ResolvedJob, live: LiveJob): Promise<{ folder: string; hash: string } | undefined> {
+    const { record, signal } = live;
+    if (job.spec.sources.length === 0) return undefined;
+    const { prepare } = await import("./prepare.js");
+    const info = await prepare(job.spec, {
+      signal,
+      onProgress: (prepared, total, faults) => {
+        record.progress = { ...record.progress, prepared, ...(total === undefined ? {} : { preparedTotal: total }) };
+        record.faults = faults.slice(0, 1000);
+        record.faultCount = faults.length;
+        live.changed();
+      },
+    }).finally(() => live.changed());
+    record.dataset = { hash: info.hash, pages: info.pages, bytes: info.bytes };
+    record.faults = info.faults;
+    record.faultCount = info.faultCount;
+    record.progress = { ...record.progress, prepared: info.pages, total: info.pages };
+    return { folder: info.folder, hash: info.hash };
   }
 
   /** Waits until the jobs before it allow it; returns those that the scheduler is to wait for. */

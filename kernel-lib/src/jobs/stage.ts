@@ -15,8 +15,8 @@ import { checkQuota } from "./site-quota.js";
 /** What {@link stageJob} is given. */
 export interface StageOptions {
   id: string;
-  /** The prepared pages; absent for a job without pages of its own. */
-  dataset?: { folder: string; hash: string };
+  /** The prepared pages, without `folder` if they are on the cluster already; absent for a job without pages of its own. */
+  dataset?: { folder?: string; hash: string };
   signal: AbortSignal;
   onProgress: (bytes: number, total: number) => void;
 }
@@ -29,7 +29,7 @@ export async function stageJob(transport: Transport, job: ResolvedJob, options: 
   const sftp = await transport.sftp();
   const root = await jobRoot(transport, sftp, job.cluster.jobDir);
   const { signal } = options;
-  if (options.dataset !== undefined) {
+  if (options.dataset?.folder !== undefined) {
     const { folder, hash } = options.dataset;
     const there = posix.join(root, "datasets", hash);
     // What lies there already, whole or in part, takes no more than was looked at when it was sent.
@@ -63,6 +63,11 @@ export async function stageJob(transport: Transport, job: ResolvedJob, options: 
     if (input !== undefined) await link(sftp, "../input", posix.join(jobDir, "output", "dataset"));
   }
   return jobDir;
+}
+
+/** True if the pages of an earlier attempt are still on the cluster. */
+export async function isStaged(transport: Transport, jobDir: string, hash: string): Promise<boolean> {
+  return isFolder(await transport.sftp(), posix.join(posix.dirname(jobDir), "datasets", hash));
 }
 
 /** Writes small files into the job folder; each appears whole. */
