@@ -1,10 +1,12 @@
+import { existsSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { Job } from "../../kernel-lib/src/jobs/job.js";
 import { newJobId } from "../../kernel-lib/src/protocol.js";
 import { Yale } from "../../kernel-lib/src/yale.js";
 import { sharedBed } from "../support/bed.js";
-import { cutAfterSubmission } from "../support/cutting-sbatch.js";
-import { Sandbox } from "../support/sandbox.js";
+import { cutAfterSubmission, standBefore } from "../support/cutting-sbatch.js";
+import { Sandbox, until } from "../support/sandbox.js";
 
 const JOBS = 50;
 /** Login nodes, and so lines, that are cut side by side. */
@@ -71,5 +73,31 @@ describe("the line is cut between sbatch and its answer", () => {
     // slurmdbd hears of them a little later.
     await expect.poll(async () => (await inAccounts()).length, { timeout: 30_000 }).toBe(JOBS);
     expect(new Set(jobs.map((j) => j.record.schedulerId)).size).toBe(JOBS);
+  });
+});
+
+describe("the agent is killed between sbatch and its answer", () => {
+  it("and the next one takes the job over that was submitted", async () => {
+    sbatch.remove();
+    const remove = standBefore(
+      bed,
+      '#!/bin/bash\nanswer=$(/usr/bin/sbatch "$@") || exit\ntouch ~/submitted\nsleep 2\necho "$answer"\n',
+    );
+    const own = new Sandbox({ YALE_JOBS_CONFIG: bed.configPath });
+    bed.writeSshFolder(own.home);
+    try {
+      writeFileSync(join(own.home, "job.sh"), "#!/bin/bash\necho done\n");
+      const sent = await own.yale("jobs", "run", "job.sh", "--cluster", "key", "--time", "00:05:00", "-q");
+      const id = sent.stdout.trim();
+      await until("the submission", () => existsSync(bed.home("submitted")));
+      process.kill(own.agentPid(), "SIGKILL");
+      expect(own.records()[0]).toMatchObject({ id, submitting: true });
+      expect(await own.yale("jobs", "wait", id)).toMatchObject({ code: 0 });
+      const tokens = await bed.root("squeue", "--states=all", "--noheader", "--format=%k");
+      expect(tokens.split("\n").filter((t) => t.includes(id))).toHaveLength(1);
+    } finally {
+      await own.close();
+      remove();
+    }
   });
 });

@@ -31,16 +31,20 @@ exit $code
 
 /** Puts it in its place; `cuts` is how often it has cut, `remove` takes it away. */
 export function cutAfterSubmission(bed: Bed): { cuts: () => number; remove: () => void } {
+  const remove = standBefore(bed, SBATCH);
+  return { cuts: () => readFileSync(bed.home("cuts"), "utf8").length / 2, remove };
+}
+
+/** Puts another program in the place of sbatch for the bed's user; the result takes it away. */
+export function standBefore(bed: Bed, script: string): () => void {
   const bin = bed.home("bin");
   mkdirSync(bin, { recursive: true });
-  writeFileSync(join(bin, "sbatch"), SBATCH);
+  writeFileSync(join(bin, "sbatch"), script);
   chmodSync(join(bin, "sbatch"), 0o755);
   // bash reads it for the commands of a session, too, when sshd starts it.
   writeFileSync(bed.home(".bashrc"), `PATH=${bin}:$PATH\n`);
-  return {
-    cuts: () => readFileSync(bed.home("cuts"), "utf8").length / 2,
-    remove: () => {
-      for (const name of ["bin", ".bashrc", "cuts"]) rmSync(bed.home(name), { recursive: true, force: true });
-    },
+  return () => {
+    for (const name of ["bin", ".bashrc", "cuts", "submitted"])
+      rmSync(bed.home(name), { recursive: true, force: true });
   };
 }
