@@ -1,10 +1,11 @@
-// Builds each TypeScript runner into a folder that needs nothing beside it but Node, so that it can be brought to a
-// cluster as it is. Called by scripts/build.mjs.
-import { cpSync, mkdirSync, readFileSync } from "node:fs";
+// Builds each runner into a folder that can be brought to a cluster as it is: those in TypeScript need nothing beside it
+// but Node, those in Python what their head says. Called by scripts/build.mjs.
+import { cpSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
+import { parse } from "smol-toml";
 
 const require = createRequire(import.meta.url);
 const here = dirname(fileURLToPath(import.meta.url));
@@ -25,8 +26,45 @@ const common = {
   logLevel: "warning",
 };
 
+/** Tables of a TOML text, each with its head line. */
+function tables(toml) {
+  return toml.split(/^(?=\[)/m).filter((t) => t.startsWith("["));
+}
+
+/** A folder for each file of `cards/`: the runner for vision models with that card at its head. */
+function packCards(out) {
+  const options = tables(readFileSync(join(here, "vision", "options.toml"), "utf8"));
+  for (const file of readdirSync(join(here, "cards")).filter((n) => n.endsWith(".py"))) {
+    const source = readFileSync(join(here, "cards", file), "utf8");
+    const head = /^# \/\/\/ script\n((?:#.*\n)*?)# \/\/\/\n/.exec(source);
+    if (head === null) throw new Error(`${file} has no card.`);
+    const toml = head[1].replace(/^# ?/gm, "");
+    const own = tables(toml).map((t) => t.slice(0, t.indexOf("\n")));
+    const start = 'command = ["bash", "runner/start.sh"]\n';
+    const whole = toml.replace("[tool.yale-jobs]\n", (line) => line + start);
+    const all = whole + options.filter((t) => !own.includes(t.slice(0, t.indexOf("\n")))).join("");
+    const { tool, dependencies } = parse(all);
+    const about = tool["yale-jobs"];
+    if (file !== `${about.name}.py`) throw new Error(`${file} is the card of ${about.name}.`);
+    const folder = join(out, about.name);
+    mkdirSync(folder, { recursive: true });
+    const lines = all.trimEnd().replace(/^/gm, "# ").replace(/ +$/gm, "");
+    writeFileSync(join(folder, "main.py"), `# /// script\n${lines}\n# ///\n${source.slice(head[0].length)}`);
+    // Python reads TOML from 3.11 on only.
+    const json = { ...about, python: { dependencies, server: about.server } };
+    writeFileSync(join(folder, "card.json"), `${JSON.stringify(json, null, 2)}\n`);
+    for (const name of ["start.sh", "check.py"]) cpSync(join(here, "vision", name), join(folder, name));
+    for (const room of ["vision", "common"]) {
+      mkdirSync(join(folder, room));
+      for (const name of readdirSync(join(here, room)))
+        if (name.endsWith(".py") && name !== "check.py") cpSync(join(here, room, name), join(folder, room, name));
+    }
+  }
+}
+
 /** Builds all runners into `out/<name>/`. */
 export async function buildRunners(out) {
+  packCards(out);
   const main = join(here, "tesseract", "main.ts");
   const folder = join(out, "tesseract");
   await build({

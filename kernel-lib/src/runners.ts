@@ -36,6 +36,10 @@ export interface RunnerCard {
   speed?: string;
   /** The same as figures: pages per second of one GPU by its type, or of one CPU `core`. */
   pagesPerSecond?: Readonly<Record<string, number>>;
+  /** What is known of its quality and size, and who says so. */
+  evidence?: string;
+  /** What it needs of the Python that runs it, as PEP 508 writes it. */
+  dependencies?: readonly string[];
   /** Seconds before its first page: loading a model, starting a server. */
   startSeconds?: number;
   /** The command, relative to the job folder. */
@@ -60,7 +64,8 @@ export function readCards(): readonly RunnerCard[] {
 export function readCard(folder: string): RunnerCard {
   const file = ["main.cjs", "main.py"].map((n) => join(folder, n)).find((p) => existsSync(p));
   if (file === undefined) throw new TypeError(`${folder} holds no runner.`);
-  const table = cardTable(readFileSync(file, "utf8"));
+  const head = scriptHead(readFileSync(file, "utf8"));
+  const table = yaleTable(head);
   if (table === undefined) throw new TypeError(`${file} has no card.`);
   const text = (key: string): string => {
     const value = table[key];
@@ -82,18 +87,29 @@ export function readCard(folder: string): RunnerCard {
     ...optional<Record<string, number>>("pagesPerSecond"),
     ...optional<number>("startSeconds"),
     ...optional<number>("gpuMemory"),
+    ...optional<string>("evidence"),
+    ...(head?.dependencies === undefined ? {} : { dependencies: head.dependencies as string[] }),
   };
 }
 
-/** The `[tool.yale-jobs]` table of a script's head: comment lines between `/// script` and `///` (PEP 723). */
-export function cardTable(script: string): Record<string, unknown> | undefined {
+/** The head of a script, parsed: comment lines between `/// script` and `///` (PEP 723). */
+function scriptHead(script: string): Record<string, unknown> | undefined {
   const lines = script.slice(0, 20_000).split(/\r?\n/);
   const start = lines.findIndex((l) => /^(#|\/\/) \/\/\/ script$/.test(l));
   if (start < 0) return undefined;
   const end = lines.findIndex((l, i) => i > start && /^(#|\/\/) \/\/\/$/.test(l));
   if (end < 0) return undefined;
-  const toml = lines.slice(start + 1, end).map((l) => l.replace(/^(#|\/\/) ?/, ""));
-  const tool = parse(toml.join("\n")).tool as Record<string, unknown> | undefined;
+  return parse(
+    lines
+      .slice(start + 1, end)
+      .map((l) => l.replace(/^(#|\/\/) ?/, ""))
+      .join("\n"),
+  );
+}
+
+/** The `[tool.yale-jobs]` table of a script's head, if it has one. */
+function yaleTable(head: Record<string, unknown> | undefined): Record<string, unknown> | undefined {
+  const tool = head?.tool as Record<string, unknown> | undefined;
   return tool?.["yale-jobs"] as Record<string, unknown> | undefined;
 }
 

@@ -1,0 +1,1 @@
+"""What every Python runner shares: pages in, results and events out, by the runner contract (docs/runners.md)."""

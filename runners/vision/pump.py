@@ -1,0 +1,388 @@
+"""Keeps a server full: pages are read and made ready ahead, so many requests are in flight at any moment, and each page is
+written when it is done. Nothing waits for the slowest of a batch; there are no batches.
+
+A server that ends with pages in flight may have been killed by one of them. Those pages are suspects: they are asked alone,
+one after another, before the others go on, so that the one that kills it is found and set aside, and no other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import Any, Iterator, Mapping, Optional
+
+from common.output import Output
+from common.progress import Progress
+
+from . import faults, gpu
+from .client import Answer, Client, Lost, Permanent, Temporary, Timeout
+from .images import BadImage, Prepared, prepare
+from .model import Mode, Model, Parsed
+from .server import Server
+
+# Sampling of the tries of one page: a loop or a cut seldom comes again a little warmer (olmOCR's pipeline does the same).
+_WARMER = (0.0, 0.1, 0.3, 0.6, 0.8, 1.0)
+# Characters of a bad answer that are kept for whoever wants to look.
+_RAW = 20_000
+# Seconds between two rates, and of an idle GPU before it is spoken of: clusters end such jobs.
+_RATE_EVERY = 10.0
+_IDLE_AFTER = 180.0
+
+
+class Stopped(Exception):
+    """The page was given up because the job is to stop; it is done when it runs again."""
+
+
+class SetAside(Exception):
+    """A page that ended the server twice."""
+
+
+@dataclass
+class Page:
+    """One page on its way."""
+
+    key: str
+    row: Mapping[str, Any]
+    # Times that the server ended while this page was in flight.
+    crashes: int = 0
+    tokens_in: int = 0
+    tokens_out: int = 0
+
+
+# What is made ready ahead of the requests, and a None for each worker at the end.
+Ready = "asyncio.Queue[Optional[tuple[Page, asyncio.Future[Prepared]]]]"
+
+
+class Pump:
+    """One run over the pages that are not there yet."""
+
+    def __init__(
+        self,
+        model: Model,
+        options: Mapping[str, Any],
+        server: Server,
+        output: Output,
+        progress: Progress,
+        about: Mapping[str, Any],
+        total: int,
+    ) -> None:
+        self._model = model
+        self._options = options
+        self._server = server
+        self._output = output
+        self._progress = progress
+        self._about = about
+        self._total = total
+        self._at_once: int = options["batchSize"]
+        self._client = Client(self._at_once, options["pageTimeout"])
+        self._name = ""
+        cores = int(os.environ.get("SLURM_CPUS_PER_TASK") or os.cpu_count() or 2)
+        # Pillow lets go of Python's lock while it decodes; more threads than cores only hold more pages in memory.
+        self._threads = max(1, min(8, cores))
+        self._pool = ThreadPoolExecutor(self._threads, "page")
+        self._stopping = asyncio.Event()
+        # Set while no suspect is about.
+        self._calm = asyncio.Event()
+        self._calm.set()
+        self._suspects = 0
+        self._alone = asyncio.Lock()
+        self._in_flight = 0
+        self._waiting_for_pages = 0
+        self._tokens = 0
+        self._workers: list[asyncio.Task[None]] = []
+
+    def stop(self, grace: float) -> None:
+        """No more pages are taken; those in flight get so many seconds. Called again, it cuts their time short."""
+        self._stopping.set()
+        loop = asyncio.get_running_loop()
+        loop.call_later(grace, lambda: [w.cancel() for w in self._workers])
+
+    @property
+    def stopping(self) -> bool:
+        """True once `stop` was called."""
+        return self._stopping.is_set()
+
+    async def run(self, rows: Iterator[tuple[str, Mapping[str, Any]]]) -> None:
+        """Works until every page is done or `stop`. Throws NeverHealthy, WrongServer, Unreadable."""
+        self._name = await self._server.model_name()
+        ready: Ready = asyncio.Queue(self._threads + 1)
+        self._halt = asyncio.ensure_future(self._stopping.wait())
+        reader = asyncio.create_task(self._read(rows, ready))
+        pace = asyncio.create_task(self._pace())
+        self._workers = [asyncio.create_task(self._work(ready)) for _ in range(self._at_once)]
+        self._halt.add_done_callback(lambda _: reader.cancel())
+        try:
+            pending: set[asyncio.Task[Any]] = {reader, *self._workers}
+            while pending:
+                done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_EXCEPTION)
+                for task in done:
+                    if not task.cancelled():
+                        task.result()
+        finally:
+            tasks = (reader, pace, self._halt, *self._workers)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            while not ready.empty():
+                left = ready.get_nowait()
+                if left is not None:
+                    left[1].cancel()
+            await self._client.close()
+            self._pool.shutdown(wait=False)
+
+    async def _read(
+        self,
+        rows: Iterator[tuple[str, Mapping[str, Any]]],
+        ready: Ready,
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        rules = self._model.pixels
+        blank: bool = self._options["skipBlank"]
+        while not self.stopping:
+            # In a thread: a shard on a busy file system may take its time.
+            item = await loop.run_in_executor(None, next, rows, None)
+            if item is None:
+                break
+            key, row = item
+            image = row.get("image")
+            if isinstance(image, dict):
+                image = image.get("bytes")
+            light = {k: v for k, v in row.items() if k != "image"}
+            await ready.put((Page(key, light), loop.run_in_executor(self._pool, prepare, image, rules, blank)))
+        for _ in range(self._at_once):
+            await ready.put(None)
+
+    async def _work(self, ready: Ready) -> None:
+        while not self.stopping:
+            item = await self._next(ready)
+            if item is None:
+                return
+            page, prepared = item
+            try:
+                row = await self._one(page, prepared)
+            except Stopped:
+                return
+            finally:
+                if page.crashes > 0:
+                    self._cleared()
+            self._output.add(row)
+            self._server.restarts = 0
+            if row["error"] is None:
+                self._progress.page(page.key, row["seconds"])
+            else:
+                self._progress.error(page.key, row["error"])
+                print(f"{page.key}: {row['error']}", flush=True)
+
+    async def _next(self, ready: Ready) -> Optional[tuple[Page, asyncio.Future[Prepared]]]:
+        get = asyncio.ensure_future(ready.get())
+        self._waiting_for_pages += 1
+        try:
+            await asyncio.wait({get, self._halt}, return_when=asyncio.FIRST_COMPLETED)
+            return get.result() if get.done() and not self.stopping else None
+        finally:
+            self._waiting_for_pages -= 1
+            get.cancel()
+
+    async def _one(self, page: Page, prepared: "asyncio.Future[Prepared]") -> dict[str, Any]:
+        """The result of one page, whatever becomes of it. Throws Stopped, NeverHealthy, WrongServer."""
+        began = time.monotonic()
+        width, height = (int(page.row.get(k) or 0) for k in ("width", "height"))
+        info: dict[str, Any] = dict(self._about)
+        parsed: Optional[Parsed] = None
+        error: Optional[str] = None
+        try:
+            ready = await prepared
+            width, height = ready.width, ready.height
+            if ready.blank:
+                parsed = Parsed("", "", [], {"blank": True})
+            else:
+                info["size"] = [ready.sent_width, ready.sent_height]
+                parsed = await self._tries(page, ready, info)
+        except (BadImage, Permanent, SetAside, Temporary) as fault:
+            error = str(fault)
+        except faults.Fault as fault:
+            error = str(fault)
+            info["raw"] = fault.raw[:_RAW]
+        if parsed is not None:
+            info.update(parsed.info)
+        if page.tokens_out:
+            info.update(tokensIn=page.tokens_in, tokensOut=page.tokens_out)
+        info["time"] = datetime.now(timezone.utc).isoformat(timespec="seconds").replace("+00:00", "Z")
+        layout = None if parsed is None or parsed.layout is None else json.dumps(parsed.layout, ensure_ascii=False)
+        return {
+            "key": page.key,
+            "source": page.row.get("source") or "",
+            "page": int(page.row.get("page") or 0),
+            "label": page.row.get("label"),
+            "text": None if parsed is None else parsed.text,
+            "markdown": None if parsed is None else parsed.markdown,
+            "layout": layout,
+            "error": error,
+            "confidence": None,
+            "seconds": time.monotonic() - began,
+            "width": width,
+            "height": height,
+            "inference_info": json.dumps(info, ensure_ascii=False),
+        }
+
+    async def _tries(self, page: Page, ready: Prepared, info: dict[str, Any]) -> Parsed:
+        """Asks until there is a result. Throws the last fault when the tries are used up, and Permanent at once."""
+        most: int = self._options["tries"]
+        asked: str = self._options["promptMode"]
+        last: Exception = Temporary("not asked")
+        bad = 0
+        for attempt in range(most):
+            if self.stopping and attempt > 0:
+                raise Stopped
+            mode = self._model.modes[asked]
+            # Two answers were no result: the plainer prompt, if there is one.
+            name = mode.fallback if mode.fallback is not None and bad >= 2 else asked
+            mode = self._model.modes[name]
+            temperature = max(self._options["temperature"], _WARMER[min(bad, len(_WARMER) - 1)])
+            info.update(attempts=attempt + 1, promptMode=name, temperature=temperature)
+            try:
+                answer = await self._send(page, self._body(ready, mode, temperature))
+                page.tokens_in += answer.tokens_in
+                page.tokens_out += answer.tokens_out
+                self._tokens += answer.tokens_out
+                text = faults.check(answer.text, answer.finish, self._room(ready))
+                return mode.parse(text, ready)
+            except faults.Fault as fault:
+                last = fault
+                bad += 1
+            except Temporary as fault:
+                last = fault
+                if attempt + 1 < most and not isinstance(fault, Timeout):
+                    await self._pause(min(30.0, 0.5 * 2**attempt))
+        raise last
+
+    def _body(self, ready: Prepared, mode: Mode, temperature: float) -> dict[str, Any]:
+        prompt = self._options.get("customPrompt") or mode.prompt
+        image = {"type": "image_url", "image_url": {"url": ready.url}}
+        text = {"type": "text", "text": self._model.image_mark + prompt}
+        parts: list[dict[str, Any]] = [image] if self._model.image_mark + prompt == "" else [image, text]
+        return {
+            "model": self._name,
+            "messages": [{"role": "user", "content": parts if self._model.image_first else parts[::-1]}],
+            "temperature": temperature,
+            "top_p": self._model.top_p,
+            "max_tokens": self._room(ready),
+            **self._model.request,
+        }
+
+    def _room(self, ready: Prepared) -> int:
+        """Tokens for the answer: vLLM refuses a request that could grow past the model's length. A patch of `factor`
+        pixels squared is a token; the prompt and the template stay below a thousand."""
+        most: int = self._options["maxTokens"]
+        if self._model.pixels.factor == 1:
+            return most
+        image = ready.sent_width * ready.sent_height // self._model.pixels.factor**2
+        return max(256, min(most, self._options["maxModelLen"] - image - 1000))
+
+    async def _send(self, page: Page, body: Mapping[str, Any]) -> Answer:
+        """One answer, however often the server has to be waited for. Throws Permanent, Temporary, SetAside, and what ends
+        the run."""
+        losses = 0
+        while True:
+            if page.crashes == 0:
+                await self._calm.wait()
+            generation = self._server.generation
+            try:
+                if page.crashes > 0:
+                    async with self._alone:
+                        return await self._post(body)
+                return await self._post(body)
+            except Lost as error:
+                lost = error
+            except Timeout as error:
+                if await self._server.healthy():
+                    raise
+                lost = Lost(str(error), sent=True)
+            losses += 1
+            if lost.sent:
+                # At once, so that no other page is sent before it is known whether the server ended.
+                self._suspect(page)
+            await self._server.recover()
+            if lost.sent and self._server.generation == generation:
+                self._trust(page)
+                if losses >= self._options["tries"]:
+                    raise Temporary(str(lost))
+            elif page.crashes >= 2:
+                raise SetAside("poison: the server ended twice while it worked on this page (log/server.log)")
+            if self.stopping:
+                raise Stopped
+
+    async def _post(self, body: Mapping[str, Any]) -> Answer:
+        self._in_flight += 1
+        try:
+            return await self._client.ask(self._server.url, self._server.headers(), body)
+        finally:
+            self._in_flight -= 1
+
+    def _suspect(self, page: Page) -> None:
+        page.crashes += 1
+        if page.crashes == 1:
+            self._suspects += 1
+            self._calm.clear()
+
+    def _trust(self, page: Page) -> None:
+        page.crashes -= 1
+        if page.crashes == 0:
+            self._cleared()
+
+    def _cleared(self) -> None:
+        self._suspects -= 1
+        if self._suspects == 0:
+            self._calm.set()
+
+    async def _pause(self, seconds: float) -> None:
+        try:
+            await asyncio.wait_for(self._stopping.wait(), seconds)
+        except asyncio.TimeoutError:
+            pass
+
+    async def _pace(self) -> None:
+        """Tells the rate, what the GPUs do, and why they do nothing."""
+        first, began = self._output.done, time.monotonic()
+        tokens, then = 0, began
+        idle_since: Optional[float] = None
+        while True:
+            await asyncio.sleep(_RATE_EVERY)
+            now, done = time.monotonic(), self._output.done
+            use = await gpu.use()
+            words = [f"{self._in_flight} in flight", f"{(self._tokens - tokens) / (now - then):.0f} tokens/s"]
+            if use is not None:
+                words.insert(0, f"GPU {use[0]:.0f} %, {use[1]:.0f} GiB")
+            # Over the whole run: pages take as long as they are full, and a short window would jump.
+            rate = (done - first) / (now - began)
+            left = {"etaSeconds": round((self._total - done) / rate)} if rate > 0 else {}
+            self._progress.write(
+                "rate",
+                done=done,
+                failed=self._output.failed,
+                total=self._total,
+                rate=round(rate, 4),
+                **left,
+                message=" · ".join(words),
+            )
+            idle = use is not None and use[0] < 5
+            idle_since = (idle_since or now) if idle else None
+            if idle_since is not None and now - idle_since >= _IDLE_AFTER:
+                reason = f"The GPU has been idle for {(now - idle_since) / 60:.0f} minutes: {self._why_idle()}."
+                print(reason, flush=True)
+                self._progress.write("phase", message=reason)
+            tokens, then = self._tokens, now
+
+    def _why_idle(self) -> str:
+        if self._suspects > 0:
+            return "the server is being started again after a page ended it"
+        if self._waiting_for_pages >= self._at_once:
+            return "pages are read or decoded too slowly; the file system or the CPUs (cpus) are the limit"
+        if self._in_flight > 0:
+            return f"{self._in_flight} requests are in flight and the server does not work on them (log/server.log)"
+        return "results are being written, or pages wait to be tried again"

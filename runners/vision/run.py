@@ -1,0 +1,302 @@
+"""A run from its command line to its exit code, by the runner contract: `--input DATASET --output FOLDER --options FILE`."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import hashlib
+import json
+import os
+import platform
+import signal
+import sys
+import traceback
+from importlib import metadata
+from typing import Any, Iterator, Mapping, Optional
+
+from common.dataset import Unreadable, read_rows, write_whole
+from common.output import Output, Refused, shard_of, shard_range
+from common.progress import Progress
+
+from . import gpu
+from .client import WrongServer
+from .images import PixelRules
+from .model import Model
+from .pump import Pump
+from .server import SERVED_AS, NeverHealthy, Server, visible_gpus, vllm_command
+
+DONE, DONE_WITH_ERRORS, BAD_OPTIONS, BAD_INPUT, NO_SERVER, INTERNAL, AGAIN = 0, 3, 64, 66, 69, 70, 75
+# Seconds that pages in flight get: USR1 comes minutes before the time limit, TERM half a minute before the kill.
+_GRACE = {"SIGUSR1": 60.0, "SIGTERM": 8.0, "SIGINT": 8.0}
+_COLUMNS = ["image", "key", "source", "page", "label", "width", "height"]
+_TYPES = {"string": (str,), "integer": (int,), "number": (int, float), "boolean": (bool,)}
+
+
+def main(model: Model) -> None:
+    """Runs the card's model and ends the process."""
+    try:
+        code = asyncio.run(_run(model))
+    except Refused as error:
+        code = _say(BAD_OPTIONS, error)
+    except Unreadable as error:
+        code = _say(BAD_INPUT, error)
+    except (NeverHealthy, WrongServer) as error:
+        code = _say(NO_SERVER, error)
+    except Exception:
+        traceback.print_exc()
+        code = INTERNAL
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # A decoder that is still busy with a page nobody waits for is no reason to stay.
+    os._exit(code)
+
+
+def _say(code: int, error: Exception) -> int:
+    print(error, file=sys.stderr)
+    return code
+
+
+def read_options(card: Mapping[str, Any], path: Optional[str]) -> dict[str, Any]:
+    """The options of a file over the card's defaults. Throws Refused for one that the card does not have or allow."""
+    given: dict[str, Any] = {}
+    if path is not None:
+        try:
+            with open(path, encoding="utf-8") as file:
+                given = json.load(file)
+        except (OSError, ValueError) as error:
+            raise Refused(f"The options can't be read: {error}") from error
+    known = card["options"]
+    options = {name: about.get("default") for name, about in known.items()}
+    for name, value in given.items():
+        about = known.get(name)
+        if about is None:
+            raise Refused(f"There is no option {json.dumps(name)}; known: {', '.join(known)}.")
+        fits = isinstance(value, _TYPES[about["type"]]) and isinstance(value, bool) == (about["type"] == "boolean")
+        if not fits or ("allowed" in about and value not in about["allowed"]):
+            raise Refused(f"{name}: {json.dumps(value)} is not allowed ({about.get('allowed') or about['type']}).")
+        if "minimum" in about and value < about["minimum"]:
+            raise Refused(f"{name}: {json.dumps(value)} is below {about['minimum']}.")
+        options[name] = value
+    return options
+
+
+def with_pixels(model: Model, options: Mapping[str, Any]) -> Model:
+    """The model with the limits of pixels that were asked for."""
+    p = model.pixels
+    low = min(options.get("minPixels") or p.min_pixels, p.max_pixels)
+    high = options.get("maxPixels") or p.max_pixels
+    if low > high:
+        raise Refused(f"minPixels ({low}) is above maxPixels ({high}).")
+    return Model(**{**vars(model), "pixels": PixelRules(low, high, p.factor, p.longest)})
+
+
+def serve_command(model: Model, card: Mapping[str, Any], options: Mapping[str, Any], gpus: int) -> list[str]:
+    """The arguments of `vllm serve`; the key is in its environment, where no list of processes shows it."""
+    flags = [options.get("modelId") or card["model"], "--served-model-name", SERVED_AS]
+    if options.get("revision"):
+        # The code of a model is as much of it as the weights.
+        flags += ["--revision", options["revision"]]
+        if "--trust-remote-code" in model.serve:
+            flags += ["--code-revision", options["revision"]]
+    flags += ["--max-model-len", str(options["maxModelLen"])]
+    flags += ["--gpu-memory-utilization", str(options["gpuMemoryUtilization"])]
+    flags += ["--limit-mm-per-prompt", '{"image": 1}', "--max-num-seqs", str(max(options["batchSize"], 1))]
+    if gpus > 1:
+        flags += [f"--{model.parallel}-parallel-size", str(gpus)]
+    return [*flags, *model.serve]
+
+
+def _version(package: str) -> Optional[str]:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _keys(source: str, most: Optional[int]) -> list[str]:
+    """Keys in the dataset's order. Reading them first costs little and says how many pages there are."""
+    keys = []
+    for i, row in enumerate(read_rows(source, ["key"], 0, most)):
+        key = row.get("key")
+        keys.append(f"row={i + 1}" if key is None else str(key))
+    if len(set(keys)) != len(keys):
+        raise Refused("The dataset has a key twice; keys must be unique.")
+    return keys
+
+
+async def _run(model: Model) -> int:
+    parser = argparse.ArgumentParser(allow_abbrev=False)
+    for name in ("input", "output"):
+        parser.add_argument(f"--{name}", required=True)
+    parser.add_argument("--options")
+    try:
+        args = parser.parse_args()
+    except SystemExit as stop:
+        return BAD_OPTIONS if stop.code else DONE
+    here = os.path.dirname(os.path.abspath(sys.argv[0]))
+    with open(os.path.join(here, "card.json"), encoding="utf-8") as file:
+        card = json.load(file)
+    options = read_options(card, args.options)
+    if options["promptMode"] not in model.modes:
+        raise Refused(f"promptMode: {options['promptMode']!r} is none of {', '.join(model.modes)}.")
+    model = with_pixels(model, options)
+    prompt = options.get("customPrompt") or model.modes[options["promptMode"]].prompt
+    identity = {
+        "engine": card["engine"],
+        "model": options.get("modelId") or card["model"],
+        "revision": options.get("revision"),
+        "promptMode": options["promptMode"],
+        "promptSha256": hashlib.sha256(prompt.encode()).hexdigest(),
+        "maxPixels": model.pixels.max_pixels,
+    }
+    shard = shard_of()
+    keys = _keys(args.input, options.get("maxSamples"))
+    first, last = shard_range(len(keys), shard)
+    output = Output(args.output, args.input, identity, shard)
+    progress = Progress()
+    total = last - first
+    progress.write("start", total=total, done=output.done, attempt=output.attempt)
+    stop = _Stop(progress)
+    code = AGAIN
+    try:
+        if output.done < total:
+            await _work(model, card, options, identity, prompt, args.input, keys, (first, last), output, progress, stop)
+        finished = output.done >= total
+        code = AGAIN if not finished else DONE_WITH_ERRORS if output.failed else DONE
+        output.close(keys[first:last] if finished else None)
+    except (NeverHealthy, WrongServer) as error:
+        output.close()
+        code = _say(AGAIN if stop.asked else NO_SERVER, error)
+    except Unreadable as error:
+        output.close()
+        code = _say(BAD_INPUT, error)
+    progress.write("end", done=output.done, failed=output.failed, total=total, exit=code)
+    print(f"{output.done} of {total} pages are done, {output.failed} in error.", flush=True)
+    return code
+
+
+class _Stop:
+    """Signals to stop: the first lets pages in flight end, the second gives them up, the third ends the process."""
+
+    def __init__(self, progress: Progress) -> None:
+        self.asked = False
+        self.pump: Optional[Pump] = None
+        self.starting: Optional["asyncio.Task[None]"] = None
+        self._times = 0
+        self._progress = progress
+        for name in _GRACE:
+            asyncio.get_running_loop().add_signal_handler(getattr(signal, name), self._on, name)
+
+    def _on(self, name: str) -> None:
+        self.asked = True
+        self._times += 1
+        if self._times > 2:
+            os._exit(AGAIN)
+        self._progress.write("signal", name=name)
+        print(f"{name}: no more pages are taken; those in flight are finished.", flush=True)
+        if self.pump is not None:
+            self.pump.stop(_GRACE[name] if self._times == 1 else 0)
+        elif self.starting is not None:
+            self.starting.cancel()
+
+
+async def _work(
+    model: Model,
+    card: Mapping[str, Any],
+    options: Mapping[str, Any],
+    identity: Mapping[str, Any],
+    prompt: str,
+    source: str,
+    keys: list[str],
+    span: tuple[int, int],
+    output: Output,
+    progress: Progress,
+    stop: _Stop,
+) -> None:
+    """Starts the server and puts the pages through. Returns early when it is told to stop. The server is gone after it."""
+
+    def phase(message: str) -> None:
+        print(message, flush=True)
+        progress.write("phase", message=message)
+
+    url = options.get("serverUrl")
+    command: list[str] = []
+    if not url:
+        gpus = min(visible_gpus(os.environ), max(1, int(card.get("gpus", 1))))
+        command = [*vllm_command(), *serve_command(model, card, options, gpus)]
+        phase(f"Starting the server with {identity['model']}.")
+        print(" ".join(command), flush=True)
+    task = os.environ.get("YALE_JOBS_SHARD")
+    server = Server(
+        url=url or None,
+        command=command,
+        env=model.env,
+        log=os.path.join("log", f"server-{task}.log" if task else "server.log"),
+        start_seconds=options["startTimeout"],
+        phase=phase,
+    )
+    try:
+        stop.starting = asyncio.ensure_future(server.start())
+        try:
+            await stop.starting
+        except asyncio.CancelledError:
+            if stop.asked:
+                return
+            raise
+        versions = {name: _version(name) for name in ("vllm", "transformers", "torch", "pillow", "pyarrow", "httpx")}
+        await _record(output, model, card, options, identity, prompt, command, versions)
+        about = {k: v for k, v in {**identity, "vllm": versions["vllm"], "server": url}.items() if v is not None}
+        pump = Pump(model, options, server, output, progress, about, span[1] - span[0])
+        stop.pump = pump
+        if stop.asked:
+            return
+        phase("Reading pages.")
+        await pump.run(_missing(source, keys, span, output))
+    finally:
+        await server.close()
+
+
+def _missing(
+    source: str, keys: list[str], span: tuple[int, int], output: Output
+) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Pages that are not there yet. The images of the others are not even looked at."""
+    first, last = span
+    at = first
+    while at < last:
+        if output.has(keys[at]):
+            at += 1
+            continue
+        end = at
+        while end < last and not output.has(keys[end]):
+            end += 1
+        for i, row in enumerate(read_rows(source, _COLUMNS, at, end)):
+            yield keys[at + i], row
+        at = end
+
+
+async def _record(
+    output: Output,
+    model: Model,
+    card: Mapping[str, Any],
+    options: Mapping[str, Any],
+    identity: Mapping[str, Any],
+    prompt: str,
+    command: list[str],
+    versions: Mapping[str, Any],
+) -> None:
+    """What a repetition of this attempt needs to know, beside the results."""
+    about = {
+        **identity,
+        "card": card["name"],
+        "prompt": prompt,
+        "options": dict(options),
+        "pixels": vars(model.pixels),
+        "serve": command,
+        "python": platform.python_version(),
+        "versions": versions,
+        "gpus": await gpu.about(),
+        "host": platform.node(),
+        "slurm": {k: v for k, v in os.environ.items() if k in ("SLURM_JOB_ID", "SLURM_JOB_PARTITION")},
+    }
+    path = os.path.join(output.folder, f"environment-{output.attempt}.json")
+    write_whole(path, json.dumps(about, indent=2, ensure_ascii=False) + "\n")

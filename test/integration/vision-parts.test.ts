@@ -1,0 +1,140 @@
+import { execFileSync } from "node:child_process";
+import { join } from "node:path";
+import { beforeAll, describe, expect, it } from "vitest";
+import { python, ROOT } from "../support/sandbox.js";
+
+type Cases = Record<string, Record<string, unknown>>;
+let cases: Cases;
+beforeAll(() => {
+  const out = execFileSync(python(), ["-B", join(ROOT, "test", "python", "vision_cases.py")], { encoding: "utf8" });
+  cases = JSON.parse(out) as Cases;
+});
+
+describe("pages as a model wants them", () => {
+  it("have sides that are multiples of its factor, within its limits", () => {
+    expect(cases.fit).toEqual({
+      within: [2492, 3500],
+      large: [2884, 3864],
+      small: [56, 56],
+      longest: [1089, 1540],
+      sliver: "BadImage: The page is 10 × 4000 pixels: too narrow for the model.",
+    });
+    expect(2884 * 3864).toBeLessThanOrEqual(11_289_600);
+  });
+
+  it("are upright, opaque and whole, of whatever kind", () => {
+    const jpeg = "data:image/jpeg;base64,";
+    expect(cases.prepare).toEqual({
+      upright: [280, 560, 280, 560, false, jpeg],
+      clear: [280, 280, 280, 280, true, ""],
+      gray16: [280, 280, 280, 280, false, jpeg],
+      palette: [560, 280, 560, 280, false, jpeg],
+      bitonal: [560, 280, 560, 280, false, jpeg],
+      broken: expect.stringMatching(/^BadImage: The image can't be read: /),
+      none: "BadImage: The page has no image.",
+    });
+  });
+
+  it("are blank with grain, shadow and the other side shining through, and not with one small figure on them", () => {
+    expect(cases.blank).toEqual({ white: true, scan: true, number: false, pencil: false });
+  });
+});
+
+describe("answers of a model", () => {
+  it("loop, or have rows that only look so", () => {
+    expect(cases.loop).toEqual({
+      words: " again and",
+      cells: null,
+      "many cells": true,
+      dots: null,
+      "endless dots": ".",
+      refrain: null,
+      prose: null,
+    });
+  });
+
+  it("are cut or empty, and lose the fence around all of them and no other", () => {
+    expect(cases.check).toEqual({
+      good: "text",
+      cut: "Fault: cut: the answer did not end within 100 tokens (maxTokens, maxModelLen)",
+      empty: "Fault: empty: the model gave no text for a page that is not blank",
+      fence: "# A\n\ntext",
+      "inner fence": "```\na\n```\n\n```\nb\n```",
+    });
+  });
+});
+
+describe("layouts of DoTS.ocr", () => {
+  it("become Markdown in reading order, text, and boxes in the page's own pixels", () => {
+    const { layout, markdown, text } = cases.layout as { layout: object[]; markdown: string; text: string };
+    expect(layout[0]).toEqual({ category: "Page-header", bbox: [20, 20, 1000, 60], text: "THE HISTORY" });
+    expect(layout[8]).toEqual({ category: "Picture", bbox: [200, 1600, 1800, 2400] });
+    // Beyond the edge, nonsense, and without a surface.
+    expect(layout.slice(-3)).toMatchObject([{ bbox: [20, 2900, 2000, 3000] }, { bbox: null }, { bbox: null }]);
+    expect(markdown).toBe(`# Of *Bees*
+
+## I. The Queen
+
+They **fly**
+far.
+
+- wax
+- honey
+
+$$
+x\\frac{1}{2} + \\nu
+$$
+
+<table><tr><th>Year</th><td>A &amp; B</td></tr><tr><td>1801<br>bis</td><td></td></tr></table>
+
+![Picture](#xywh=200,1600,1600,800)
+
+Fig. 1
+
+beyond the edge
+
+no box`);
+    expect(text.split("\n\n")).toEqual([
+      "THE HISTORY",
+      "Of *Bees*",
+      "I. The Queen",
+      "They fly\nfar.",
+      "- wax",
+      "- honey",
+      "x\\frac{1}{2} + \\nu",
+      "Year\tA & B\n1801 bis",
+      "Fig. 1",
+      "beyond the edge",
+      "no box",
+      "17",
+    ]);
+  });
+
+  it("are mended where nothing is lost by it, and refused otherwise", () => {
+    const a = { category: "Text", text: "a" };
+    const b = { category: "Text", text: "b" };
+    const whole = { ...a, bbox: [1, 2, 3, 4] };
+    expect(cases.read).toEqual({
+      plain: [[whole], false],
+      object: [[{ category: "Text", bbox: [1, 2, 3, 4] }], false],
+      one: [[whole], false],
+      fence: [[a], true],
+      latex: [[{ category: "Formula", text: "\\alpha \\{x\\}" }], true],
+      "line break": [[{ category: "Text", text: "two\nlines" }], true],
+      "no end": [[a, b], true],
+      "no comma": [[a, b], true],
+      cut: "Fault: unparsable: the layout is no JSON after 1 cells",
+      words: "Fault: unparsable: the layout is no JSON after 0 cells",
+      number: "Fault: unparsable: the layout is no list of cells",
+    });
+  });
+});
+
+it("a server is started with what was asked for, on all GPUs of the job, and without its key", () => {
+  const { serve, pixels, limits } = cases.options as { serve: string[]; pixels: object; limits: string };
+  expect(serve.join(" ")).toBe(
+    'some/model --served-model-name model --max-model-len 32768 --gpu-memory-utilization 0.9 --limit-mm-per-prompt {"image": 1} --max-num-seqs 32 --data-parallel-size 2 --chat-template-content-format string --trust-remote-code',
+  );
+  expect(pixels).toEqual({ min_pixels: 3136, max_pixels: 1_000_000, factor: 28, longest: null });
+  expect(limits).toBe("Refused: minPixels (20000) is above maxPixels (10000).");
+});

@@ -1,0 +1,391 @@
+import { type ChildProcess, spawn } from "node:child_process";
+import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import sharp from "sharp";
+import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
+import { type ResultRow, readResults, writeDataset } from "../../kernel-lib/src/dataset/index.js";
+import { PageSource } from "../../kernel-lib/src/jobs/page-source.js";
+import { jsonLines, python, ROOT, Sandbox, until } from "../support/sandbox.js";
+
+/** What the server does with a page at one request; see test/support/vllm.py. */
+interface Step {
+  text?: string;
+  finish?: string;
+  status?: number;
+  message?: string;
+  crash?: true;
+  until?: string;
+}
+type Behaviour = { [page: string]: Step[] | string };
+
+const PAGES = 6;
+let box: Sandbox;
+let input: string;
+const children: ChildProcess[] = [];
+
+/** Page `n` is 28 * (10 + n) pixels wide, by which the server knows it; black bars are its ink. */
+async function page(n: number, blank = false): Promise<Buffer> {
+  const bar = { create: { width: 120, height: 12, channels: 3 as const, background: "black" } };
+  return sharp({ create: { width: 28 * (10 + n), height: 280, channels: 3, background: "white" } })
+    .composite(
+      blank
+        ? []
+        : [
+            { input: bar, left: 40, top: 60 },
+            { input: bar, left: 40, top: 120 },
+          ],
+    )
+    .png()
+    .toBuffer();
+}
+
+async function dataset(name: string, images: Buffer[]): Promise<string> {
+  const folder = join(box.home, `${name}-images`);
+  mkdirSync(folder);
+  images.forEach((bytes, i) => {
+    writeFileSync(join(folder, `page-${String(i + 1).padStart(3, "0")}.png`), bytes);
+  });
+  const to = join(box.home, name);
+  await writeDataset(new PageSource("directory", folder, {}).pages(), { folder: to });
+  return to;
+}
+
+beforeAll(async () => {
+  box = new Sandbox().enter();
+  input = await dataset("input", await Promise.all([1, 2, 3, 4, 5, 6].map((n) => page(n))));
+  mkdirSync(join(box.home, "bin"));
+  const program = join(box.home, "bin", "vllm");
+  writeFileSync(program, `#!/bin/sh\nexec "${python()}" -B "${join(ROOT, "test/support/vllm.py")}" "$@"\n`);
+  chmodSync(program, 0o755);
+});
+afterEach(() => {
+  for (const child of children.splice(0)) if (child.exitCode === null) child.kill("SIGKILL");
+});
+afterAll(() => box.close());
+
+/** One job folder with a server of its own. */
+class Run {
+  readonly folder: string;
+  constructor(
+    readonly name: string,
+    behaviour: Behaviour,
+    readonly options: object = {},
+    readonly source = input,
+  ) {
+    this.folder = join(box.home, name);
+    mkdirSync(this.folder);
+    this.behave(behaviour);
+  }
+  get output(): string {
+    return join(this.folder, "output");
+  }
+  get #environment(): NodeJS.ProcessEnv {
+    return {
+      ...box.env,
+      PATH: `${join(box.home, "bin")}:${process.env.PATH}`,
+      FAKE_VLLM_PLAN: join(this.folder, "plan.json"),
+      FAKE_VLLM_LOG: join(this.folder, "requests.jsonl"),
+    };
+  }
+  behave(behaviour: Behaviour): void {
+    writeFileSync(join(this.folder, "plan.json"), JSON.stringify(behaviour));
+  }
+  start(env: NodeJS.ProcessEnv = {}, options = this.options): ChildProcess {
+    writeFileSync(join(this.folder, "options.json"), JSON.stringify({ promptMode: "ocr", ...options }));
+    const main = join(ROOT, "kernel-lib", "dist", "runners", "dots-ocr", "main.py");
+    const args = ["-B", main, "--input", this.source, "--output", "output", "--options", "options.json"];
+    const child = spawn(python(), args, {
+      cwd: this.folder,
+      env: { ...this.#environment, ...env },
+      stdio: ["ignore", "ignore", "pipe"],
+    });
+    child.stderr?.setEncoding("utf8").on("data", (text: string) => {
+      this.stderr += text;
+    });
+    children.push(child);
+    return child;
+  }
+  stderr = "";
+  async end(child = this.start()): Promise<number | null> {
+    if (child.exitCode !== null || child.signalCode !== null) return child.exitCode;
+    return await new Promise((resolve) => child.on("close", (code) => resolve(code)));
+  }
+  requests(): { page?: number; start?: number; child?: number; port?: number; [more: string]: unknown }[] {
+    return existsSync(join(this.folder, "requests.jsonl")) ? jsonLines(join(this.folder, "requests.jsonl")) : [];
+  }
+  /** Pages in the order in which they were asked for. */
+  asked(): number[] {
+    return this.requests().flatMap((r) => (r.page === undefined ? [] : [r.page]));
+  }
+  progress(): Record<string, unknown>[] {
+    const path = join(this.folder, "progress.jsonl");
+    return existsSync(path) ? jsonLines(path) : [];
+  }
+  async results(): Promise<ResultRow[]> {
+    const rows: ResultRow[] = [];
+    for await (const row of readResults(this.output)) rows.push(row);
+    return rows;
+  }
+}
+
+/** The number of a page, which each is an image of its own. */
+const numberOf = (row: ResultRow) => Number(/page-(\d+)/.exec(`${row.source} ${row.key}`)?.[1]);
+const alive = (pid: number | undefined) => {
+  try {
+    process.kill(pid ?? 0, 0);
+    return pid !== undefined;
+  } catch {
+    return false;
+  }
+};
+
+describe("the runner for vision models", () => {
+  it("starts a server of its own, puts every page through, and leaves nothing running", async () => {
+    const run = new Run("whole", { start: "child" }, { promptMode: "layout-all", revision: "abc123" });
+    expect(await run.end()).toBe(0);
+    const rows = await run.results();
+    expect(rows.map(numberOf)).toEqual([1, 2, 3, 4, 5, 6]);
+    expect(rows[1]?.markdown).toBe("# Page 2\n\nGröße, d'œuvre.");
+    expect(rows[1]?.text).toBe("Running head\n\nPage 2\n\nGröße, d'œuvre.");
+    expect(rows[1]?.layout).toMatchObject([
+      { category: "Page-header", bbox: [0, 0, 28, 14] },
+      { category: "Title", bbox: [14, 28, 140, 56], text: "Page 2" },
+      { category: "Text" },
+    ]);
+    expect(rows[1]?.inferenceInfo).toMatchObject({
+      engine: "vllm",
+      model: "rednote-hilab/dots.ocr",
+      revision: "abc123",
+      promptMode: "layout-all",
+      attempts: 1,
+      tokensIn: 100,
+    });
+    const [started] = run.requests();
+    const argv = String(started?.argv).replaceAll(",", " ");
+    expect(argv).toMatch(/^serve rednote-hilab\/dots.ocr .*--revision abc123 --code-revision abc123/);
+    expect(argv).toContain("--chat-template-content-format string --trust-remote-code --host 127.0.0.1");
+    expect(started?.key).toBe(true);
+    expect(existsSync(started?.tmp as string)).toBe(false);
+    expect(run.requests().find((r) => r.page !== undefined)?.prompt).toMatch(
+      /^<\|img\|><\|imgpad\|><\|endofimg\|>Please/,
+    );
+    const pids = run.requests().flatMap((r) => [r.start, r.child].filter((p) => p !== undefined));
+    expect(pids).toHaveLength(2);
+    expect(pids.map(alive)).toEqual([false, false]);
+    expect(readFileSync(join(run.folder, "log", "server.log"), "utf8")).toContain("Loading weights");
+    expect(run.progress().map((e) => e.type)).toEqual(expect.arrayContaining(["start", "phase", "page", "end"]));
+    expect(run.progress().at(-1)).toMatchObject({ type: "end", done: 6, failed: 0, total: 6, exit: 0 });
+    const env = JSON.parse(readFileSync(join(run.output, "environment-1.json"), "utf8"));
+    expect(env.prompt).toMatch(/^Please output the layout/);
+    const read = await box.run(python(), [
+      "-c",
+      `from datasets import load_from_disk; d = load_from_disk(${JSON.stringify(run.output)}); print([k[-7:-4] for k in d["key"][:]], d[0]["markdown"][:8], d.features["layout"])`,
+    ]);
+    expect(read.stdout).toMatch(/'001'.*'006'.* # Page 1 Value/);
+  });
+
+  it("lets no page wait for a slow one", async () => {
+    const gate = join(box.home, "gate-slow");
+    const run = new Run("slow", { 1: [{ until: gate }] }, { batchSize: 2 });
+    const child = run.start();
+    await until("the other pages", () => run.progress().filter((e) => e.type === "page").length === PAGES - 1);
+    writeFileSync(gate, "");
+    expect(await run.end(child)).toBe(0);
+    expect((await run.results()).map(numberOf)).toEqual([1, 2, 3, 4, 5, 6]);
+  });
+
+  it("tells every fault from a text, tries again, and reports it in words", async () => {
+    const loop = { text: `Once. ${"and so on ".repeat(200)}`, finish: "length" };
+    const run = new Run("faults", {
+      1: [{ text: "A beginning", finish: "length" }],
+      2: [loop, { text: "Right at last." }],
+      3: [{ text: "" }],
+      4: [{ status: 400, message: "cannot identify image" }],
+      5: [{ status: 500 }, { status: 503 }, { text: "```markdown\nIn a fence.\n```" }],
+      6: [loop],
+    });
+    expect(await run.end()).toBe(3);
+    const rows = await run.results();
+    expect(rows.map((r) => r.error?.replace(/:.*/s, "") ?? r.text)).toEqual([
+      "cut",
+      "Right at last.",
+      "empty",
+      "refused",
+      "In a fence.",
+      "repetition",
+    ]);
+    expect(rows.filter((r) => r.error !== null && r.text !== null)).toEqual([]);
+    expect(rows[0]?.inferenceInfo).toMatchObject({ raw: "A beginning", attempts: 4 });
+    const asked = run.asked();
+    expect([1, 2, 3, 4, 5, 6].map((n) => asked.filter((p) => p === n).length)).toEqual([4, 2, 4, 1, 3, 4]);
+    const warmer = run.requests().filter((r) => r.page === 1);
+    expect(warmer.map((r) => r.temperature)).toEqual([0.1, 0.1, 0.3, 0.6]);
+    expect(run.progress().filter((e) => e.type === "error")).toHaveLength(4);
+  });
+
+  it("asks with the plainer prompt after two layouts that are none, and mends what loses nothing", async () => {
+    const run = new Run(
+      "layouts",
+      {
+        1: [{ text: '[{"bbox": [1, 2, 3' }, { text: "no JSON" }, { text: "Plain text." }],
+        2: [{ text: '```json\n[{"bbox":[1,1,9,9],"category":"Formula","text":"\\alpha + \\frac{1}{2}"}\n```' }],
+        3: [{ text: "never JSON" }],
+      },
+      { promptMode: "layout-all", maxSamples: 3, tries: 2 },
+    );
+    expect(await run.end()).toBe(3);
+    expect(await run.end(run.start({}, { promptMode: "layout-all", maxSamples: 3, tries: 4 }))).toBe(3);
+    const fresh = new Run("plainer", JSON.parse(readFileSync(join(run.folder, "plan.json"), "utf8")), {
+      promptMode: "layout-all",
+      maxSamples: 3,
+    });
+    expect(await fresh.end()).toBe(0);
+    const rows = await fresh.results();
+    expect(rows.map((r) => [r.markdown, r.error])).toEqual([
+      ["Plain text.", null],
+      ["$$\n\\alpha + \\frac{1}{2}\n$$", null],
+      ["never JSON", null],
+    ]);
+    expect(rows[0]?.inferenceInfo).toMatchObject({ promptMode: "ocr", attempts: 3 });
+    expect(rows[1]?.inferenceInfo).toMatchObject({ promptMode: "layout-all", mended: true });
+    const before = await run.results();
+    expect(before.map((r) => r.error?.slice(0, 10) ?? null)).toEqual(["unparsable", null, "unparsable"]);
+    expect(before[2]?.inferenceInfo).toMatchObject({ raw: "never JSON" });
+  });
+
+  it("asks for no blank page and for no broken one", async () => {
+    const source = await dataset("odd", [await page(1, true), await page(2)]);
+    const run = new Run("blank", {}, {}, source);
+    expect(await run.end()).toBe(0);
+    expect(run.asked()).toEqual([2]);
+    const rows = await run.results();
+    expect(rows[0]).toMatchObject({ text: "", markdown: "", error: null, width: 308, height: 280 });
+    expect(rows[0]?.inferenceInfo).toMatchObject({ blank: true });
+  });
+
+  it("is told to stop, keeps what is done, and does the rest and nothing twice", async () => {
+    const gate = join(box.home, "gate-stop");
+    const run = new Run("stopped", { 3: [{ until: gate }], 4: [{ until: gate }] }, { batchSize: 2 });
+    const child = run.start();
+    await until("two pages in flight", () => run.asked().includes(4));
+    child.kill("SIGUSR1");
+    await until("the signal", () => run.progress().some((e) => e.type === "signal"));
+    // The second cuts the time of those in flight short.
+    child.kill("SIGTERM");
+    expect(await run.end(child)).toBe(75);
+    expect((await run.results()).map(numberOf).sort()).toEqual([1, 2]);
+    expect(run.requests().map((r) => alive(r.start))).not.toContain(true);
+    run.behave({});
+    expect(await run.end()).toBe(0);
+    expect((await run.results()).map(numberOf)).toEqual([1, 2, 3, 4, 5, 6]);
+    expect(run.asked().filter((p) => p <= 2)).toHaveLength(2);
+    expect(run.progress().filter((e) => e.type === "start")).toMatchObject([{ attempt: 1 }, { attempt: 2, done: 2 }]);
+  });
+
+  it("loses no page that was done when it is killed, and its server goes with it", async () => {
+    const gate = join(box.home, "gate-kill");
+    const run = new Run("killed", { start: "child", 5: [{ until: gate }] }, { batchSize: 1 });
+    const child = run.start();
+    await until("the page in flight", () => run.asked().includes(5));
+    child.kill("SIGKILL");
+    await run.end(child);
+    const pids = run.requests().flatMap((r) => [r.start, r.child].filter((p) => p !== undefined));
+    await until("the end of the server", () => !pids.some(alive));
+    // As a line that was being written.
+    writeFileSync(join(run.output, "journal.jsonl"), '{"key": "torn', { flag: "a" });
+    run.behave({});
+    expect(await run.end()).toBe(0);
+    const rows = await run.results();
+    expect(rows.map((r) => [numberOf(r), r.error])).toEqual([1, 2, 3, 4, 5, 6].map((n) => [n, null]));
+    expect(run.asked().filter((p) => p <= 4)).toHaveLength(4);
+  });
+
+  it("sets the page aside that ends the server twice, and no other", async () => {
+    const run = new Run("poison", { 3: [{ crash: true }] }, { batchSize: 4 });
+    expect(await run.end()).toBe(3);
+    const rows = await run.results();
+    expect(rows.map((r) => r.error?.slice(0, 6) ?? null)).toEqual([null, null, "poison", null, null, null]);
+    expect(run.asked().filter((p) => p === 3)).toHaveLength(2);
+    expect(run.requests().filter((r) => r.start !== undefined)).toHaveLength(3);
+  });
+
+  it("says with 69 and the end of its log why no server is to be had", async () => {
+    const run = new Run("oom", { start: "fail" });
+    expect(await run.end()).toBe(69);
+    expect(run.stderr).toContain("CUDA out of memory");
+    expect(run.stderr).toContain("Loading weights red");
+    const slow = new Run("never", { start: "hang" }, { startTimeout: 1 });
+    expect(await slow.end()).toBe(69);
+    expect(slow.stderr).toContain("did not get ready within 1 s");
+    const gone = new Run("model-gone", { model: "gone" });
+    expect(await gone.end()).toBe(69);
+    expect(gone.stderr).toContain("does not exist");
+    for (const run of [slow, gone]) expect(run.requests().map((r) => alive(r.start))).not.toContain(true);
+  });
+
+  it("splits the pages over the tasks of an array, which come back as one", async () => {
+    const run = new Run("array", {});
+    const task = (i: number) =>
+      run.start({ YALE_JOBS_SHARD: `${i}`, YALE_JOBS_SHARDS: "2", YALE_JOBS_PROGRESS: `progress-${i}.jsonl` });
+    expect(await run.end(task(1))).toBe(0);
+    expect((await run.results()).map(numberOf)).toEqual([4, 5, 6]);
+    expect(await run.end(task(0))).toBe(0);
+    expect((await run.results()).map(numberOf)).toEqual([1, 2, 3, 4, 5, 6]);
+    expect(readdirSync(run.output).filter((f) => f.endsWith(".part"))).toEqual([]);
+  });
+
+  it("refuses what does not fit: options, another model, another prompt, an input that is none", async () => {
+    const run = new Run("refused", {}, { maxSamples: 1 });
+    expect(await run.end()).toBe(0);
+    expect(await run.end(run.start({}, { maxSamples: 2, promptMode: "layout-all" }))).toBe(64);
+    expect(run.stderr).toContain("promptMode was 'ocr' and is 'layout-all'");
+    expect(await run.end(run.start({}, { batchsize: 2 }))).toBe(64);
+    expect(await run.end(run.start({}, { batchSize: 0 }))).toBe(64);
+    expect(await run.end(run.start({}, { batchSize: true }))).toBe(64);
+    const none = new Run("no-input", {}, {}, box.home);
+    expect(await none.end()).toBe(66);
+  });
+});
+
+describe("the check before it", () => {
+  const start = (name: string, env: NodeJS.ProcessEnv, options = "{}") => {
+    const folder = join(box.home, name);
+    mkdirSync(folder, { recursive: true });
+    writeFileSync(join(folder, "options.json"), options);
+    const script = join(ROOT, "kernel-lib", "dist", "runners", "dots-ocr", "start.sh");
+    const other = new Sandbox(env);
+    return other
+      .run("/bin/bash", [script, "--input", "none", "--output", "out", "--options", join(folder, "options.json")], {
+        cwd: folder,
+      })
+      .finally(() => other.close());
+  };
+  const bin = () => join(python(), "..");
+
+  it("ends with 127 where there is no Python, and with 69 and the names of what is missing", async () => {
+    expect(await start("no-python", { PATH: "/nonexistent" })).toMatchObject({
+      code: 127,
+      stderr: expect.stringContaining("there is no python3"),
+    });
+    const bare = await start("no-vllm", { PATH: `${bin()}:/usr/bin:/bin`, CONDA_PREFIX: "/env" });
+    expect(bare).toMatchObject({ code: 69 });
+    expect(bare.stderr).toMatch(/lacks vllm>=0.11, transformers<5\./);
+  });
+
+  it("becomes the runner where all is there, and asks no vLLM for a server that runs already", async () => {
+    // 66: the runner itself looked for the input.
+    expect(
+      (await start("with-url", { PATH: `${bin()}:/usr/bin:/bin` }, '{"serverUrl":"http://127.0.0.1:9"}')).code,
+    ).toBe(66);
+    const site = join(box.home, "site");
+    for (const [name, version] of [
+      ["vllm", "0.32.0+cu128"],
+      ["transformers", "4.57.1"],
+    ]) {
+      const info = join(site, `${name}-${version}.dist-info`);
+      mkdirSync(info, { recursive: true });
+      writeFileSync(join(info, "METADATA"), `Metadata-Version: 2.1\nName: ${name}\nVersion: ${version}\n`);
+    }
+    expect((await start("with-vllm", { PATH: `${bin()}:/usr/bin:/bin`, PYTHONPATH: site })).code).toBe(66);
+  });
+});
