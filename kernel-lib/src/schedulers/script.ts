@@ -84,7 +84,7 @@ if [ "$code" -eq 75 ]; then
   id=\${id:-$SLURM_JOB_ID}
   set -- $(cat "log/again-$id" 2>/dev/null)
   times=$((\${1:-0} + 1))
-  pages=$(grep -c '"type":"page"' "$YALE_JOBS_PROGRESS" 2>/dev/null)
+  pages=$(grep -c '"type": *"page"' "$YALE_JOBS_PROGRESS" 2>/dev/null)
   echo "$times \${pages:-0}" > "log/again-$id"
   if [ "$times" -le ${MOST_AGAIN} ] && [ "\${pages:-0}" -gt "\${2:-0}" ] && [ "$(squeue -h -j "$id" -o %T)" = RUNNING ]; then
     echo "Back into the queue: $pages pages are done."

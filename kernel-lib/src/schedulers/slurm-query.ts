@@ -156,8 +156,7 @@ function settle(
     // The accounts may still be at an earlier moment, or at an earlier run.
     const agreed =
       account !== undefined && isEnd(stateOf(account.state)) && stateOf(account.state) === stateOf(row.state);
-    // Of exit code 139 sacct makes 11:0 (22.05), which could be anything; slurmctld keeps what wait(2) gave.
-    if (agreed) return { ...fromAccounts({ ...account, ...(row.exit && { exit: row.exit }) }), restarts: row.restarts };
+    if (agreed) return { ...fromAccounts(account, row.exit), restarts: row.restarts };
     if (!part.accounts) return withoutFigures(endFromQueue(row));
     if (Date.now() - (part.since ?? 0) > PATIENCE) return withoutFigures(endFromQueue(row));
     return { state: "completing", raw: row.state, restarts: row.restarts };
