@@ -1,4 +1,4 @@
-/** Every way in which SLURM ends a job, provoked for real, as a record and a sentence; and what its silence does. */
+/** Jobs on SLURM through the door that people use. All ends are in slurm-ends.test.ts, silence in slurm-daemons.test.ts. */
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import type { Job } from "../../kernel-lib/src/jobs/job.js";
 import type { RunOptions } from "../../kernel-lib/src/jobs/spec.js";
@@ -39,7 +39,6 @@ async function ended(job: Job): Promise<JobRecord> {
   await job.wait({ bar: false }).catch(() => undefined);
   return job.record;
 }
-const scontrol = (...argv: string[]) => bed.root("scontrol", ...argv);
 
 describe("the end of a job", () => {
   it("is told as it was: exit codes, signals, commands that are missing, steps that failed unnoticed", async () => {
@@ -78,46 +77,11 @@ describe("the end of a job", () => {
       expect(await ended(job)).toMatchObject({ state: "cancelled", raw: expect.stringMatching(/^CANCELLED/) });
   });
 
-  it("is told as a time limit, too little memory, a node that failed, room made for another", async () => {
-    const [slow, large, lost, displaced] = await Promise.all([
-      submit("sleep 600"),
-      submit("python3 -c 'x = bytearray(600 << 20); print(len(x))'; exit $?", { memory: "200M" }),
-      submit("sleep 600", { partition: "gpu", extra: ["#SBATCH --no-requeue"] }),
-      submit("sleep 600", { partition: "scavenge", cpus: 8, extra: ["#SBATCH --no-requeue"] }),
-    ]);
-    await when(slow, state("running"));
-    await scontrol("update", `jobid=${slow.record.schedulerId}`, "EndTime=now");
-    await when(lost, state("running"));
-    await scontrol("update", `nodename=${bed.name}02`, "state=down", "reason=test");
-    expect(await ended(lost)).toMatchObject({ state: "node_fail", error: { code: "node_lost" } });
-    // A node that was set down comes back by itself on this cluster (ReturnToService=2), sooner or later.
-    await scontrol("update", `nodename=${bed.name}02`, "state=resume").catch(() => undefined);
-    await when(displaced, state("running"));
-    const strong = await submit("sleep 3", { partition: "day", cpus: 8 });
-    const stronger = await submit("sleep 3", { partition: "gpu", cpus: 8 });
-    expect(await ended(displaced)).toMatchObject({ state: "preempted", error: { code: "node_lost" } });
-    await Promise.all([strong.cancel(), stronger.cancel()]);
-    expect(await ended(slow)).toMatchObject({ state: "timeout", error: { code: "timeout" } });
-    const end = await ended(large);
-    expect(end.state).toBe("out_of_memory");
-    expect(end.error?.fix).toMatch(/memory/);
-  });
-
   it("comes for a job whose dependency can never be satisfied", async () => {
     const first = await submit("exit 1");
     const second = await submit("echo never", { after: first });
     expect((await ended(second)).state).toBe("cancelled");
     expect(second.record.reason).toMatch(new RegExp(`${first.id}|dependency|after`, "i"));
-  });
-
-  it("is none where SLURM starts the job again, by itself or because it was asked to", async () => {
-    const job = await submit("test -e ran && exit 0; touch ran; sleep 600", { partition: "gpu" });
-    await when(job, state("running"));
-    await scontrol("requeue", job.record.schedulerId ?? "");
-    const seen = new Set<JobState>();
-    for await (const record of job.changes()) seen.add(record.state);
-    expect(job.record).toMatchObject({ state: "completed", notes: [expect.stringMatching(/started it again once/)] });
-    expect([...seen].filter((s) => ["failed", "cancelled", "node_fail", "preempted", "lost"].includes(s))).toEqual([]);
   });
 });
 
@@ -142,47 +106,4 @@ describe("a job in the queue", () => {
     expect(refused.error).toMatchObject({ code: "scheduler", what: expect.stringMatching(/account/i) });
     await expect(submit("true", { extra: ["#SBATCH --output=elsewhere"] })).rejects.toThrow(/output/);
   });
-});
-
-describe("a daemon that is silent", () => {
-  it.each([
-    ["slurmdbd", "stop", "start"],
-    ["slurmdbd", "freeze", "thaw"],
-  ] as const)("(%s, %s) costs figures, not states", async (daemon, silence, again) => {
-    const job = await submit("sleep 3");
-    await when(job, state("running"));
-    await bed.daemon(silence, daemon);
-    try {
-      // From the queue it is seen to end; the end itself may wait for the accounts, within a time of its own.
-      const end = await ended(job);
-      expect(end.state).toBe("completed");
-    } finally {
-      await bed.daemon(again, daemon);
-    }
-  });
-
-  it.each([
-    ["slurmctld", "stop", "start"],
-    ["slurmctld", "freeze", "thaw"],
-  ] as const)(
-    "(%s, %s) changes no state and invents none, and all is known when it is back",
-    async (daemon, silence, again) => {
-      const job = await submit("sleep 4");
-      await when(job, state("running"));
-      await bed.daemon(silence, daemon);
-      try {
-        // Heard of again after that: from the accounts, which still call it running.
-        const from = new Date().toISOString();
-        for (;;) {
-          const { state: now, heardAt, reason } = (await job.refresh()).record;
-          expect(["running", "completing"]).toContain(now);
-          if ((heardAt ?? "") > from || /last heard of/i.test(reason ?? "")) break;
-          await new Promise((done) => setTimeout(done, 200));
-        }
-      } finally {
-        await bed.daemon(again, daemon);
-      }
-      expect((await ended(job)).state).toBe("completed");
-    },
-  );
 });

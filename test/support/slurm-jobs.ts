@@ -141,6 +141,7 @@ export class JobBench {
       jobDir,
       command: ["bash", spec.kind === "run" ? "../runner/work.sh" : "runner/work.sh"],
       prologue: [],
+      attempt: 1,
       ...(wish.after === undefined ? {} : { afterIds: wish.after.map((a) => a.job.schedulerId) }),
     });
     await writeFile(sftp, posix.join(jobDir, "job.sh"), script, 0o700);

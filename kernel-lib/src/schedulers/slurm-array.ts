@@ -83,7 +83,7 @@ export class ArrayMemory {
         if (part.queue && this.#active.has(task)) continue;
         const over = this.#over.get(task);
         if (over !== undefined && stateOf(over.row.state) !== stateOf(account.state)) continue;
-        this.#ends.set(task, fromAccounts(account, over?.row.exit ?? account.exit));
+        this.#ends.set(task, fromAccounts(account, over?.row));
         this.#active.delete(task);
         this.#over.delete(task);
       }

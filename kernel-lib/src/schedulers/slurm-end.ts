@@ -6,7 +6,6 @@ import type { Account } from "./slurm-sacct.js";
 import type { QueueRow } from "./slurm-squeue.js";
 import { mayComeBack, stateOf, stateWord } from "./slurm-states.js";
 import { memoryGiven, ranOutOfMemory, stepNotes, usageOf } from "./slurm-usage.js";
-import type { ExitStatus } from "./slurm-values.js";
 
 /** A job that waits, runs or is being cleaned up, from the queue. */
 export function fromQueue(row: QueueRow): Observation {
@@ -48,13 +47,14 @@ export function endFromQueue(row: QueueRow): Observation {
 }
 
 /**
- * A job from the accounts: its end with all figures, or how it is where the queue does not answer. `exit` is its exit
- * status as the queue has it, which is the true one: sacct subtracts 128 from exit codes above (22.05; no more in 26.05),
- * so that 139, a child that signal 11 ended, looks like exit code 11.
+ * A job from the accounts: its end with all figures, or how it is where the queue does not answer. `row` is its end in the
+ * queue, if that still has it. Its exit status is the true one: sacct subtracts 128 from exit codes above (22.05; no more
+ * in 26.05), so that 139, a child that signal 11 ended, looks like exit code 11. So is its reason, which the accounts
+ * forget when a job is cancelled.
  */
-export function fromAccounts(a: Account, exit: ExitStatus | undefined = a.exit): Observation {
+export function fromAccounts(a: Account, row?: QueueRow): Observation {
   const word = stateWord(a.state);
-  const { exitCode = 0, signal = 0 } = exit ?? {};
+  const { exitCode = 0, signal = 0 } = row?.exit ?? a.exit ?? {};
   const times = {
     ...(a.startedAt === undefined || a.nodes === "" ? {} : { startedAt: a.startedAt }),
     ...(a.endedAt === undefined ? {} : { endedAt: a.endedAt }),
@@ -70,7 +70,7 @@ export function fromAccounts(a: Account, exit: ExitStatus | undefined = a.exit):
     exitCode,
     signal,
     started: a.nodes !== "",
-    reason: a.reason,
+    reason: row?.reason ?? a.reason,
     nodes: a.nodes,
     ...(by === undefined ? {} : { by, mine: by === a.uid }),
     ...(a.limit === undefined ? {} : { limit: a.limit }),

@@ -28,6 +28,8 @@ const MOST = 2_000;
 class Memory {
   readonly queue = new Part();
   readonly accounts = new Part();
+  /** Number of the user on the cluster, once the queue has told it. */
+  uid: string | undefined;
   /** When the queue first said that a job is over. */
   readonly over = new Map<string, number>();
   readonly arrays = new Map<string, ArrayMemory>();
@@ -87,7 +89,9 @@ export async function querySlurm(
 
   const silent: string[] = [];
   const queue = await memory.queue.ask(transport, ["squeue", ...squeueArguments([...ids])]);
-  const rows = "text" in queue ? group(parseSqueue(queue.text), ids) : undefined;
+  const queued = "text" in queue ? parseSqueue(queue.text) : undefined;
+  memory.uid = queued?.[0]?.uid ?? memory.uid;
+  const rows = queued === undefined ? undefined : group(queued, ids);
   if ("why" in queue) silent.push(queue.why);
 
   // Who left the queue is looked up in the accounts.
@@ -122,21 +126,22 @@ export async function querySlurm(
     wanted.length === 0
       ? { text: "" }
       : await memory.accounts.ask(transport, ["sacct", ...sacctArguments(wanted.slice(0, MOST))]);
-  const found = "text" in accounts ? group(parseSacct(accounts.text), ids) : undefined;
+  const told = "text" in accounts ? parseSacct(accounts.text).map((a) => ownedBy(memory.uid, a)) : undefined;
+  const found = told === undefined ? undefined : group(told, ids);
   if ("why" in accounts) silent.push(accounts.why);
   const late = new Set(wanted.slice(MOST));
   for (const job of left) {
     const own = rows?.get(job.id) ?? [];
-    const told = found?.get(job.id) ?? [];
+    const kept = found?.get(job.id) ?? [];
     const array = memory.arrays.get(job.id);
     let now: Observation | undefined;
-    if (array !== undefined || told.some((a) => a.tasks !== undefined)) {
+    if (array !== undefined || kept.some((a) => a.tasks !== undefined)) {
       const tasks = array ?? memory.array(job.id);
       if (array === undefined) tasks.see(job, rows === undefined ? undefined : own);
-      tasks.settle(told, { queue: rows !== undefined, accounts: found !== undefined });
+      tasks.settle(kept, { queue: rows !== undefined, accounts: found !== undefined });
       now = tasks.observation();
     } else if (!late.has(job.id))
-      now = settle(own[0], told[0], {
+      now = settle(own[0], kept[0], {
         queue: rows !== undefined,
         accounts: found !== undefined,
         since: memory.over.get(job.id),
@@ -156,7 +161,7 @@ function settle(
     // The accounts may still be at an earlier moment, or at an earlier run.
     const agreed =
       account !== undefined && isEnd(stateOf(account.state)) && stateOf(account.state) === stateOf(row.state);
-    if (agreed) return { ...fromAccounts(account, row.exit), restarts: row.restarts };
+    if (agreed) return { ...fromAccounts(account, row), restarts: row.restarts };
     if (!part.accounts) return withoutFigures(endFromQueue(row));
     if (Date.now() - (part.since ?? 0) > PATIENCE) return withoutFigures(endFromQueue(row));
     return { state: "completing", raw: row.state, restarts: row.restarts };
@@ -167,6 +172,11 @@ function settle(
   if (part.queue || isEnd(stateOf(account.state))) return undefined;
   // slurmctld tells the accounts of a start a moment late: while it is silent, a job that they call waiting may run.
   return stateOf(account.state) === "queued" ? undefined : fromAccounts(account);
+}
+
+/** The accounts say 0 for the owner of a job that never started (22.05). */
+function ownedBy(uid: string | undefined, account: Account): Account {
+  return account.uid === "0" && uid !== undefined ? { ...account, uid } : account;
 }
 
 function withoutFigures(o: Observation): Observation {

@@ -4,7 +4,7 @@ import { type ExitStatus, exitStatus, isoTime, jobName } from "./slurm-values.js
 /** Columns, in the order of {@link QueueRow}; the reason is free text and stands last. */
 const COLUMNS = [
   ...["JobArrayID", "State", "RestartCnt", "exit_code", "DerivedEC", "SubmitTime", "StartTime", "EndTime"],
-  ...["NodeList", "Reason"],
+  ...["NodeList", "UserID", "Reason"],
 ];
 
 /** One row: a job, a task, or the tasks of an array that still wait together. */
@@ -22,6 +22,8 @@ export interface QueueRow {
   startedAt?: string;
   endedAt?: string;
   nodes: string;
+  /** Number of the user that it belongs to. */
+  uid: string;
   reason: string;
 }
 
@@ -47,8 +49,9 @@ export function parseSqueue(text: string): QueueRow[] {
   for (const line of text.split("\n")) {
     const parts = line.trimEnd().replace(/\|$/, "").split("|");
     if (parts.length < COLUMNS.length) continue;
-    const [id = "", state = "", restarts = "", exit = "", derived = "", submit = "", start = "", end = "", nodes = ""] =
+    const [id = "", state = "", restarts = "", exit = "", derived = "", submit = "", start = "", end = "", ...rest] =
       parts.map((p) => p.trim());
+    const [nodes = "", uid = ""] = rest;
     const name = jobName(id);
     if (name === undefined) continue;
     rows.push({
@@ -62,7 +65,8 @@ export function parseSqueue(text: string): QueueRow[] {
       ...some("startedAt", isoTime(start)),
       ...some("endedAt", isoTime(end)),
       nodes,
-      reason: parts.slice(9).join("|").trim(),
+      uid,
+      reason: parts.slice(10).join("|").trim(),
     });
   }
   return rows;
