@@ -50,13 +50,16 @@ export async function serve(core: Core, options: ServeOptions): Promise<{ close(
   const sockets = new WebSocketServer({ noServer: true, maxPayload: 1 << 16 });
   const server = createServer((request, response) => {
     answer(request, response).catch((error: unknown) => {
-      if (!response.headersSent) reply(response, 500, { error: errorData(error) });
+      const status = errorData(error).code === "usage" ? 400 : 500;
+      if (!response.headersSent) reply(response, status, { error: errorData(error) });
       else response.destroy();
     });
   });
 
   async function answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
     options.onActivity(sockets.clients.size);
+    // Whatever is answered: a connection that is closed with something unread takes the answer along.
+    const text = await body(request);
     // A page in a browser sends its origin; the JupyterLab extension checks it and leaves it out.
     if (request.headers.origin !== undefined)
       return reply(response, 403, { error: { code: "agent", what: "Pages are not served here.", fix: "" } });
@@ -83,7 +86,7 @@ export async function serve(core: Core, options: ServeOptions): Promise<{ close(
     }
     const from = Date.now();
     try {
-      const args = list((await body(request)) || "[]");
+      const args = list(text || "[]");
       if (asked === "image")
         return picture(response, await panel.image(String(args[0]), String(args[1]), Number(args[2])));
       const call = (asked === undefined ? core[verb as Verb] : panel[asked]) as (
