@@ -201,11 +201,11 @@ export class JobsPanel extends Panel {
     const selected = this.#list.selection.length;
     const text =
       selected > 1
-        ? t._n("%1 selected", "%1 selected", selected)
+        ? t._n("%2 selected", "%2 selected", selected, this.#words.number(selected))
         : this.#shown.size === length
           ? length === 0
             ? ""
-            : t._n("%1 job", "%1 jobs", length)
+            : t._n("%2 job", "%2 jobs", length, this.#words.number(length))
           : t.__("%1 of %2 jobs", this.#words.number(this.#shown.size), this.#words.number(length));
     setText(this.#count, text);
   }
