@@ -55,7 +55,8 @@ export class Agent {
   /** A page's image; undefined if it is not on the agent's machine. */
   async image(id: string, key: string, width: number): Promise<Blob | undefined> {
     const response = await this.#post("image", [id, key, width]);
-    return response.ok ? response.blob() : undefined;
+    const picture = response.ok && response.headers.get("Content-Type")?.startsWith("image/") === true;
+    return picture ? response.blob() : undefined;
   }
 
   async #post(call: string, args: readonly unknown[]): Promise<Response> {

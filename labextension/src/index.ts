@@ -262,6 +262,8 @@ const RESTORE = {
 function tellEnd(change: Change, settings: Settings, words: Words, act: (action: Action, id: string) => void): void {
   if (change.kind !== "job" || !change.ended) return;
   const { job } = change;
+  // Whoever cancelled it knows.
+  if (job.state === "cancelled") return;
   const good = job.state === "completed" && job.progress.failed === 0;
   if (settings.notifications === "none" || (settings.notifications === "failed" && good)) return;
   const t = words.trans;

@@ -116,19 +116,19 @@ class CallHandler(APIHandler):
                 await start_agent(self)
                 response = await self.client.fetch(request, raise_error=False)
         except Unreachable as error:
-            return self.refuse(503, error.data)
+            return self.refuse(error.data)
         except (OSError, HTTPClientError) as error:
             what = f"The agent was lost while it worked on {call}: {error}."
-            return self.refuse(502, {"code": "agent", "what": what, "fix": "Look at the job's state, then try again."})
+            return self.refuse({"code": "agent", "what": what, "fix": "Look at the job's state, then try again."})
         kind = response.headers.get("Content-Type", "")
-        self.set_status(response.code)
+        # A refusal in words is an answer; browsers would write another status into the console as a fault of the page.
+        self.set_status(200 if response.code == 400 else response.code)
         self.set_header("X-Content-Type-Options", "nosniff")
         self.set_header("Cache-Control", "no-store")
         await self.finish(response.body, set_content_type=kind if kind in CONTENT_TYPES else "application/octet-stream")
 
 
-    def refuse(self, status, error):
-        self.set_status(status)
+    def refuse(self, error):
         self.finish(json.dumps({"error": error}))
 
 

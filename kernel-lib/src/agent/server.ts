@@ -180,7 +180,7 @@ function list(text: string): unknown[] {
 function picture(response: ServerResponse, found: Picture | undefined): void {
   if (found === undefined) {
     const what = "The page image is not on this machine.";
-    reply(response, 404, { error: { code: "dataset", what, fix: "" } });
+    reply(response, 400, { error: { code: "dataset", what, fix: "" } });
     return;
   }
   response.writeHead(200, {
