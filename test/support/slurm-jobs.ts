@@ -47,6 +47,8 @@ export class JobBench {
   readonly line: Transport;
   /** Argument lists of everything that was run on the cluster. */
   readonly commands: (readonly string[])[] = [];
+  /** Looks of the watcher so far. */
+  looks = 0;
   readonly watcher: Watcher;
   readonly #jobs = new Map<string, { job: TestJob; ended: (o: Observation) => void }>();
 
@@ -67,7 +69,14 @@ export class JobBench {
       },
     };
     this.watcher = new Watcher(
-      { cluster, scheduler, open: async () => this.line },
+      {
+        cluster,
+        scheduler,
+        open: async () => {
+          this.looks += 1;
+          return this.line;
+        },
+      },
       (record) => this.#note(record),
       async (record, observation) => {
         this.#note(record);

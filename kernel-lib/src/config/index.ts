@@ -87,11 +87,22 @@ export function findConfig(options: { path?: string; cwd?: string } = {}): strin
   return [here, own].find((p) => existsSync(p));
 }
 
+/** Files that are being read at this moment. An agent takes up a thousand jobs at once, and all name the same file. */
+const reading = new Map<string, Promise<Config>>();
+
 /** Reads a configuration; `search: false` without `path` means none. Throws ConfigError with file and line. */
 export async function loadConfig(options: { path?: string; cwd?: string; search?: boolean } = {}): Promise<Config> {
   const path = options.search === false && options.path === undefined ? undefined : findConfig(options);
+  if (path === undefined) return { default: "local", clusters: new Map([["local", localCluster()]]) };
+  const known = reading.get(path);
+  if (known !== undefined) return known;
+  const now = readConfig(path).finally(() => reading.delete(path));
+  reading.set(path, now);
+  return now;
+}
+
+async function readConfig(path: string): Promise<Config> {
   const clusters = new Map<string, ClusterConfig>([["local", localCluster()]]);
-  if (path === undefined) return { default: "local", clusters };
   const text = await readFile(path, "utf8").catch((cause: unknown) => {
     throw new ConfigError(`${path} can't be read.`, "Check its permissions.", { cause });
   });
