@@ -9,9 +9,9 @@
 # model = "rednote-hilab/dots.ocr"
 # licence = "dots.ocr licence agreement on top of MIT, which prevails"
 # gpus = 1
-# gpuMemory = 16
+# gpuMemory = 24
 # startSeconds = 180
-# evidence = "3 billion parameters, 6 GB; olmOCR-bench 79.1 and OmniDocBench 1.5 88.41 by its makers"
+# evidence = "3 billion parameters. olmOCR-bench 79.1, OmniDocBench 1.5 88.41, by its makers"
 # server = ["vllm", "transformers"]
 # [tool.yale-jobs.options.promptMode]
 # type = "string"

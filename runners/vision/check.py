@@ -8,7 +8,8 @@ import os
 import re
 import sys
 
-NEEDED = re.compile(r"^([A-Za-z0-9._-]+)\s*(?:(>=|<)\s*([0-9.]+))?$")
+NEEDED = re.compile(r"^([A-Za-z0-9._-]+)\s*((?:>=|<)[0-9.,<>= ]*)?$")
+BOUND = re.compile(r"(>=|<)\s*([0-9.]+)")
 
 
 def numbers(version):
@@ -22,7 +23,7 @@ def lacking(card, options):
 
     found = []
     for line in card["python"]["dependencies"]:
-        name, relation, wanted = NEEDED.match(line).groups()
+        name, bounds = NEEDED.match(line).groups()
         # A server that runs already brings what it needs.
         if options.get("serverUrl") and name in card["python"]["server"]:
             continue
@@ -31,8 +32,10 @@ def lacking(card, options):
         except metadata.PackageNotFoundError:
             found.append(line)
             continue
-        if relation == ">=" and numbers(has) < numbers(wanted) or relation == "<" and numbers(has) >= numbers(wanted):
-            found.append("%s (%s is installed)" % (line, has))
+        for relation, wanted in BOUND.findall(bounds or ""):
+            if (numbers(has) >= numbers(wanted)) != (relation == ">="):
+                found.append("%s (%s is installed)" % (line, has))
+                break
     return found
 
 

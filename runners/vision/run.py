@@ -101,6 +101,8 @@ def serve_command(model: Model, card: Mapping[str, Any], options: Mapping[str, A
     flags += ["--max-model-len", str(options["maxModelLen"])]
     flags += ["--gpu-memory-utilization", str(options["gpuMemoryUtilization"])]
     flags += ["--limit-mm-per-prompt", '{"image": 1}', "--max-num-seqs", str(max(options["batchSize"], 1))]
+    # No page comes twice: caches of images and prompts only cost memory (DeepSeek's, LightOn's and Paddle's recipes).
+    flags += ["--no-enable-prefix-caching", "--mm-processor-cache-gb", "0"]
     if gpus > 1:
         flags += [f"--{model.parallel}-parallel-size", str(gpus)]
     return [*flags, *model.serve]

@@ -103,6 +103,8 @@ class Server:
             # On the node's own disk: compiled kernels in a shared home folder are slow, and two jobs trip over each other.
             self._scratch = tempfile.mkdtemp(prefix="yale-vllm-", dir=os.environ.get("SLURM_TMPDIR"))
         env = {**os.environ, **self._env, "VLLM_API_KEY": self.key, "VLLM_NO_USAGE_STATS": "1", "TMPDIR": self._scratch}
+        # It compiles a kernel with nvcc, which nodes seldom have, and is not needed for what is asked here.
+        env.setdefault("VLLM_USE_FLASHINFER_SAMPLER", "0")
         for name in ("VLLM_CACHE_ROOT", "TRITON_CACHE_DIR", "TORCHINDUCTOR_CACHE_DIR"):
             env.setdefault(name, os.path.join(self._scratch, name.lower()))
         guard = os.path.join(os.path.dirname(os.path.abspath(__file__)), "guard.py")

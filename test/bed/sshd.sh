@@ -116,6 +116,7 @@ C
     identity: $K/$identity
     scheduler: slurm
     job_dir: ~/yale-jobs
+    model: tesseract
     poll_seconds: 1
 C
   # ssh2 knows no certificates.

@@ -130,10 +130,39 @@ no box`);
   });
 });
 
+describe("answers of the siblings", () => {
+  it("are text below olmOCR's head, which tells a page on its side", () => {
+    expect(cases.front).toEqual({
+      good: { text: "# A letter\n\nDear Sir", info: { language: "en" } },
+      empty: { text: "", info: {} },
+      turned: "Fault: rotated: the model sees the page turned; turn it by 90 degrees",
+      none: "Fault: unparsable: the answer has no head between --- lines",
+    });
+  });
+
+  it("are blocks of DeepSeek-OCR with boxes in the page's own pixels", () => {
+    expect(cases.grounded).toEqual({
+      good: {
+        layout: [
+          { category: "Page-header", bbox: [200, 30, 400, 60], text: "17" },
+          { category: "Title", bbox: [200, 300, 1800, 450], text: "# On Bees" },
+          { category: "Picture", bbox: [0, 1502, 2000, 3000] },
+          { category: "Caption", bbox: null, text: "A hive" },
+          { category: "Table", bbox: [2, 3, 4, 6], text: "<table><tr><td>1</td><td>2</td></tr></table>" },
+        ],
+        markdown:
+          "# On Bees\n\n![Picture](#xywh=0,1502,2000,1498)\n\nA hive\n\n<table><tr><td>1</td><td>2</td></tr></table>",
+        text: "17\n\nOn Bees\n\nA hive\n\n1\t2",
+      },
+      none: "Fault: unparsable: the answer has no boxes",
+    });
+  });
+});
+
 it("a server is started with what was asked for, on all GPUs of the job, and without its key", () => {
   const { serve, pixels, limits } = cases.options as { serve: string[]; pixels: object; limits: string };
   expect(serve.join(" ")).toBe(
-    'some/model --served-model-name model --max-model-len 32768 --gpu-memory-utilization 0.9 --limit-mm-per-prompt {"image": 1} --max-num-seqs 32 --data-parallel-size 2 --chat-template-content-format string --trust-remote-code',
+    'some/model --served-model-name model --max-model-len 32768 --gpu-memory-utilization 0.9 --limit-mm-per-prompt {"image": 1} --max-num-seqs 32 --no-enable-prefix-caching --mm-processor-cache-gb 0 --data-parallel-size 2 --chat-template-content-format string --trust-remote-code',
   );
   expect(pixels).toEqual({ min_pixels: 3136, max_pixels: 1_000_000, factor: 28, longest: null });
   expect(limits).toBe("Refused: minPixels (20000) is above maxPixels (10000).");

@@ -5,6 +5,8 @@ import sharp from "sharp";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { type ResultRow, readResults, writeDataset } from "../../kernel-lib/src/dataset/index.js";
 import { PageSource } from "../../kernel-lib/src/jobs/page-source.js";
+import { readCards } from "../../kernel-lib/src/runners.js";
+import { Yale } from "../../kernel-lib/src/yale.js";
 import { jsonLines, python, ROOT, Sandbox, until } from "../support/sandbox.js";
 
 /** What the server does with a page at one request; see test/support/vllm.py. */
@@ -71,6 +73,7 @@ class Run {
     behaviour: Behaviour,
     readonly options: object = {},
     readonly source = input,
+    readonly card = "dots-ocr",
   ) {
     this.folder = join(box.home, name);
     mkdirSync(this.folder);
@@ -91,8 +94,11 @@ class Run {
     writeFileSync(join(this.folder, "plan.json"), JSON.stringify(behaviour));
   }
   start(env: NodeJS.ProcessEnv = {}, options = this.options): ChildProcess {
-    writeFileSync(join(this.folder, "options.json"), JSON.stringify({ promptMode: "ocr", ...options }));
-    const main = join(ROOT, "kernel-lib", "dist", "runners", "dots-ocr", "main.py");
+    writeFileSync(
+      join(this.folder, "options.json"),
+      JSON.stringify(this.card === "dots-ocr" ? { promptMode: "ocr", ...options } : options),
+    );
+    const main = join(ROOT, "kernel-lib", "dist", "runners", this.card, "main.py");
     const args = ["-B", main, "--input", this.source, "--output", "output", "--options", "options.json"];
     const child = spawn(python(), args, {
       cwd: this.folder,
@@ -344,6 +350,72 @@ describe("the runner for vision models", () => {
     expect(await run.end(run.start({}, { batchSize: true }))).toBe(64);
     const none = new Run("no-input", {}, {}, box.home);
     expect(await none.end()).toBe(66);
+  });
+});
+
+describe("each model's card", () => {
+  const cells = '[{"bbox":[28,28,100,56],"category":"Text","text":"As it stands."}]';
+  const answers: Record<string, string> = {
+    "dots-ocr": cells,
+    "dots-mocr": cells,
+    "olmocr-2": "---\nprimary_language: en\nis_rotation_valid: True\n---\nAs it stands.",
+    "deepseek-ocr": "<|ref|>text<|/ref|><|det|>[[100, 100, 500, 200]]<|/det|>\nAs it stands.",
+  };
+  const cards = readCards().filter((c) => c.engine === "vllm");
+
+  it.each(cards.map((c) => c.name))("%s starts its server and reads what it answers", async (name) => {
+    const card = cards.find((c) => c.name === name);
+    const text = answers[name] ?? "As it stands.";
+    const options = name === "dots-ocr" ? { promptMode: "layout-all" } : {};
+    const run = new Run(`card-${name}`, { all: [{ text }] }, { maxSamples: 1, ...options }, input, name);
+    expect(await run.end()).toBe(0);
+    const [row] = await run.results();
+    expect(row).toMatchObject({ text: "As it stands.", markdown: "As it stands.", error: null, width: 308 });
+    expect(row?.inferenceInfo).toMatchObject({ model: card?.model });
+    const boxed = row?.layout as { bbox: number[] }[] | null;
+    if (text !== "As it stands." && name !== "olmocr-2") expect(boxed?.[0]?.bbox[2]).toBeLessThan(308);
+    const [started] = run.requests();
+    expect(String(started?.argv)).toContain(`serve,${card?.model},--served-model-name`);
+    const order = run.requests().find((r) => r.page !== undefined)?.order;
+    expect(order).toEqual(
+      name === "olmocr-2" ? ["text", "image_url"] : name === "lighton-ocr-2" ? ["image_url"] : ["image_url", "text"],
+    );
+  });
+});
+
+describe("a whole job", () => {
+  it("goes from images to Markdown through a server that runs already", async () => {
+    const folder = join(box.home, "job-images");
+    mkdirSync(folder);
+    for (const n of [1, 2, 3]) writeFileSync(join(folder, `page-00${n}.png`), await page(n));
+    const plan = join(box.home, "served.json");
+    writeFileSync(plan, "{}");
+    const log = join(box.home, "served.jsonl");
+    const env = { ...box.env, FAKE_VLLM_PLAN: plan, FAKE_VLLM_LOG: log };
+    const server = spawn(python(), ["-B", join(ROOT, "test/support/vllm.py")], { env, stdio: "ignore" });
+    children.push(server);
+    const port = await until("the server", () => existsSync(log) && jsonLines(log).find((l) => l.port)?.port);
+    // The job's own Python: that of the PATH.
+    const path = process.env.PATH;
+    process.env.PATH = `${join(python(), "..")}:${path}`;
+    const yale = new Yale({ agent: false });
+    try {
+      const job = await yale
+        .ocr(folder)
+        .on("local")
+        .model("rednote-hilab/dots.ocr")
+        .promptMode("layout-all")
+        .option("serverUrl", `http://127.0.0.1:${port}`)
+        .submit();
+      await job.wait({ bar: false });
+      expect(job.record).toMatchObject({ state: "completed", progress: { done: 3, failed: 0, total: 3 } });
+      const texts: (string | null)[] = [];
+      for await (const row of await job.results()) texts.push(row.markdown);
+      expect(texts).toEqual([1, 2, 3].map((n) => `# Page ${n}\n\nGröße, d'œuvre.`));
+    } finally {
+      process.env.PATH = path;
+      await yale.close();
+    }
   });
 });
 

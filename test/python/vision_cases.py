@@ -11,7 +11,7 @@ sys.dont_write_bytecode = True
 
 from PIL import Image, ImageDraw, ImageFilter  # noqa: E402
 
-from vision import dots, faults, images, run  # noqa: E402
+from vision import deepseek, dots, faults, front_matter, images, run  # noqa: E402
 from vision.images import PixelRules, Prepared  # noqa: E402
 
 page = Prepared("", 2000, 3000, 1000, 1500, False)
@@ -54,6 +54,16 @@ def prepared(image, rules=PixelRules(), ink=True, **save):
     image.save(out, **save)
     found = images.prepare(out.getvalue(), rules, ink)
     return [found.width, found.height, found.sent_width, found.sent_height, found.blank, found.url[:23]]
+
+
+def front(answer):
+    found = fault(front_matter.as_front_matter, answer, page)
+    return found if isinstance(found, str) else {"text": found.text, "info": found.info}
+
+
+def grounded(answer):
+    found = fault(deepseek.as_grounded, answer, page)
+    return found if isinstance(found, str) else {"layout": found.layout, "markdown": found.markdown, "text": found.text}
 
 
 turned = Image.new("RGB", (560, 280), "white")
@@ -130,6 +140,23 @@ cases = {
         "cut": read('[{"category":"Text","text":"a"},{"category":"Text","te'),
         "words": read("Here is the layout."),
         "number": read("42"),
+    },
+    "front": {
+        "good": front("---\nprimary_language: en\nis_rotation_valid: True\nrotation_correction: 0\n---\n# A letter\n\nDear Sir\n"),
+        "empty": front("---\nprimary_language: null\nis_rotation_valid: true\n---"),
+        "turned": front("---\nprimary_language: en\nis_rotation_valid: False\nrotation_correction: 90\n---\nText"),
+        "none": front("Just text"),
+    },
+    "grounded": {
+        "good": grounded(
+            "<|ref|>header<|/ref|><|det|>[[100, 10, 200, 20]]<|/det|>\n17\n\n"
+            "<|ref|>title<|/ref|><|det|>[[100, 100, 500, 120], [100, 120, 899, 150]]<|/det|>\n# On Bees\n\n"
+            "<|ref|>image<|/ref|><|det|>[[0, 500, 999, 999]]<|/det|>\n\n"
+            "<|ref|>image_caption<|/ref|><|det|>[]<|/det|>\nA hive\n"
+            "<|ref|>table<|/ref|><|det|>[[1, 1, 2, 2]]<|/det|>\n<table><tr><td>1</td><td>2</td></tr></table>"
+            "<｜end▁of▁sentence｜>"
+        ),
+        "none": grounded("Just text"),
     },
     "options": {
         "serve": run.serve_command(

@@ -72,7 +72,7 @@ class Handler(BaseHTTPRequestHandler):
         if body["model"] != SERVED or PLAN.get("model") == "gone":
             return self.refuse(404, f"The model `{body['model']}` does not exist.")
         parts = body["messages"][0]["content"]
-        prompt = next(p["text"] for p in parts if p["type"] == "text")
+        prompt = next((p["text"] for p in parts if p["type"] == "text"), "")
         try:
             url = next(p["image_url"]["url"] for p in parts if p["type"] == "image_url")
             width, height = Image.open(io.BytesIO(base64.b64decode(url.split(",", 1)[1]))).size
@@ -85,7 +85,7 @@ class Handler(BaseHTTPRequestHandler):
         steps = PLAN.get(str(page), PLAN.get("all", [{}]))
         step = steps[min(times, len(steps) - 1)]
         note(
-            page=page, height=height, prompt=prompt, pid=os.getpid(), temperature=body["temperature"],
+            page=page, height=height, prompt=prompt, order=[p["type"] for p in parts], pid=os.getpid(), temperature=body["temperature"],
             max_tokens=body["max_tokens"],
         )
         while step.get("until") and not os.path.exists(step["until"]):

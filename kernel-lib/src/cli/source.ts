@@ -4,6 +4,7 @@ import { PageSource } from "../jobs/page-source.js";
 import { absolute, SOURCE_KINDS } from "../jobs/spec.js";
 import { checkChoice, checkCount } from "../options.js";
 import type { SourceKind } from "../protocol.js";
+import type { RunnerCard } from "../runners.js";
 import { countFlag, type Flags, jsonPairs } from "./flags.js";
 import { ProgressLine, print, printJson, remark } from "./terminal.js";
 
@@ -85,12 +86,27 @@ export async function models(name: string | undefined, flags: Flags): Promise<vo
   for (const card of cards) {
     print(`${card.name}  ${card.title}`);
     print(
-      `  ${[card.model, card.licence, card.gpus === 0 ? "no GPU" : `${card.gpus} GPU`, card.speed].filter(Boolean).join(" · ")}`,
+      `  ${[card.model, card.licence, card.gpus === 0 ? "no GPU" : `${card.gpus} GPU of ${card.gpuMemory ?? "any"} GB`, card.speed].filter(Boolean).join(" · ")}`,
     );
-    if (name !== undefined)
-      for (const [option, o] of Object.entries(card.options))
-        print(
-          `  ${option} (${o.allowed?.join(" | ") ?? o.type}${o.default === undefined ? "" : `; default ${o.default}`}): ${o.help}`,
-        );
+    if (name !== undefined) await explain(card);
   }
+}
+
+/** What a runner needs and takes, at length. */
+async function explain(card: RunnerCard): Promise<void> {
+  if (card.evidence !== undefined) print(`  ${card.evidence}.`);
+  const { gpuMemory, dependencies } = card;
+  if (gpuMemory !== undefined) {
+    const { SITES } = await import("../sites/index.js");
+    for (const { title, gpus, outOfScope } of SITES) {
+      const fit = gpus.filter((g) => g.gigabytes >= gpuMemory).map((g) => g.type);
+      if (fit.length > 0 && outOfScope === undefined) print(`  enough memory on ${title}: ${fit.join(", ")}`);
+    }
+  }
+  if (dependencies !== undefined)
+    print(`  Python with ${dependencies.join(", ")}: a conda environment (--env), or uv makes it`);
+  for (const [option, o] of Object.entries(card.options))
+    print(
+      `  ${option} (${o.allowed?.join(" | ") ?? o.type}${o.default === undefined ? "" : `; default ${o.default}`}): ${o.help}`,
+    );
 }

@@ -1,0 +1,25 @@
+# /// script
+# requires-python = ">=3.10"
+# # The code that comes with the weights breaks on transformers 5 (uv-scripts, dots-ocr.py).
+# dependencies = ["vllm>=0.11", "transformers<5", "pillow>=9.2", "pyarrow>=12", "httpx>=0.25"]
+# [tool.yale-jobs]
+# name = "dots-mocr"
+# title = "dots.mocr: the successor of DoTS.ocr, asked and read in the same way"
+# engine = "vllm"
+# model = "rednote-hilab/dots.mocr"
+# licence = "dots.ocr licence agreement on top of MIT, which prevails"
+# gpus = 1
+# gpuMemory = 24
+# startSeconds = 180
+# evidence = "3 billion parameters. olmOCR-bench 83.9, by its makers (March 2026); before DoTS.ocr on historical medical reports by a judging model (ocr-bench-moh-results)"
+# server = ["vllm", "transformers"]
+# [tool.yale-jobs.options.promptMode]
+# type = "string"
+# help = "ocr: text; layout-all: boxes, categories and their text, as Markdown in reading order; layout-only: boxes and categories"
+# allowed = ["ocr", "layout-all", "layout-only"]
+# default = "layout-all"
+# ///
+from vision.dots import dots
+from vision.run import main
+
+main(dots())
