@@ -303,6 +303,9 @@ class Pump:
                 if await self._server.healthy():
                     raise
                 lost = Lost(str(error), sent=True)
+            if self.stopping:
+                # The signal that this job got may have ended the server as well; no new one is started for what is left.
+                raise Stopped
             losses += 1
             if lost.sent:
                 # At once, so that no other page is sent before it is known whether the server ended.

@@ -329,6 +329,43 @@ describe("the runner for vision models", () => {
     for (const run of [slow, gone]) expect(run.requests().map((r) => alive(r.start))).not.toContain(true);
   });
 
+  it("gives up a page that hangs, which frees its place, and waits for no server that is not there", async () => {
+    const run = new Run("hang", { 2: [{ until: "/nonexistent" }] }, { pageTimeout: 1, tries: 2, batchSize: 2 });
+    expect(await run.end()).toBe(3);
+    expect((await run.results()).map((r) => r.error?.slice(0, 7) ?? null)).toEqual([
+      null,
+      "timeout",
+      null,
+      null,
+      null,
+      null,
+    ]);
+    expect(run.asked().filter((p) => p === 2)).toHaveLength(2);
+    expect(run.requests().filter((r) => r.start !== undefined)).toHaveLength(1);
+    const none = new Run("nobody", {}, { serverUrl: "http://127.0.0.1:9", startTimeout: 1 });
+    expect(await none.end()).toBe(69);
+    expect(none.stderr).toContain("The server at http://127.0.0.1:9 did not get ready within 1 s");
+  });
+
+  it("tells the rate, the use of the GPU, and on which it ran", async () => {
+    const smi = join(box.home, "bin", "nvidia-smi");
+    writeFileSync(
+      smi,
+      `#!/bin/sh\ncase "$*" in\n*utilization*--id=3*) echo "87, 20480" ;;\n*name*) echo "NVIDIA H200, 143771, 570.86.15" ;;\nesac\n`,
+    );
+    chmodSync(smi, 0o755);
+    const gate = join(box.home, "gate-rate");
+    const run = new Run("rate", { 6: [{ until: gate }] });
+    const child = run.start({ CUDA_VISIBLE_DEVICES: "3" });
+    const rate = await until("a rate", () => run.progress().find((e) => e.type === "rate"));
+    expect(rate).toMatchObject({ done: 5, failed: 0, total: 6 });
+    expect(rate.message).toMatch(/^GPU 87 %, 20 GiB · 1 in flight · \d+ tokens\/s$/);
+    writeFileSync(gate, "");
+    expect(await run.end(child)).toBe(0);
+    const env = JSON.parse(readFileSync(join(run.output, "environment-1.json"), "utf8"));
+    expect(env.gpus).toEqual(["NVIDIA H200, 143771, 570.86.15"]);
+  });
+
   it("splits the pages over the tasks of an array, which come back as one", async () => {
     const run = new Run("array", {});
     const task = (i: number) =>
