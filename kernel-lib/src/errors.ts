@@ -94,9 +94,18 @@ export class JobNotFoundError extends YaleError {
   }
 }
 
-/** A job ended in a way its caller asked to be told of by an exception; `code` says which. Exit 4 to 8. */
+/**
+ * A job ended in a way its caller asked to be told of by an exception; `code` says which: how it ended (exit 4 to 8), or
+ * what kept it from running, such as `quota` or `scheduler` (exit 10 to 13).
+ */
 export class JobFailedError extends YaleError {
-  constructor(code: "job_failed" | "cancelled" | "timeout" | "out_of_memory" | "node_lost", what: string, fix = "") {
+  constructor(
+    code:
+      | ("job_failed" | "cancelled" | "timeout" | "out_of_memory" | "node_lost")
+      | ("login" | "host_key" | "connection" | "transfer" | "scheduler" | "quota"),
+    what: string,
+    fix = "",
+  ) {
     super(code, what, fix);
   }
 }

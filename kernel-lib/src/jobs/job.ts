@@ -257,6 +257,9 @@ export class Job {
   }
 }
 
+/** Codes of what ends a job before it runs. */
+const KEPT_FROM_RUNNING = ["login", "host_key", "connection", "transfer", "scheduler", "quota"] as const;
+
 /** The error that says how a job ended, with the end of its log. */
 export function endError(record: JobRecord): JobFailedError {
   const codes = {
@@ -268,7 +271,10 @@ export function endError(record: JobRecord): JobFailedError {
     node_fail: "node_lost",
     preempted: "node_lost",
   } as const;
-  const code = record.state in codes ? codes[record.state as keyof typeof codes] : "job_failed";
+  const ended = record.state in codes ? codes[record.state as keyof typeof codes] : "job_failed";
+  // What kept it from running has a code of its own; a fault of ours, or of its pages, is a job that failed.
+  const kept = KEPT_FROM_RUNNING.find((code) => record.state === "failed" && code === record.error?.code);
+  const code = kept ?? ended;
   const what = record.error?.what ?? record.reason ?? `It ended as ${record.state}.`;
   const tail =
     record.logTail.length === 0 ? "" : `\n  The log ends with:\n${record.logTail.map((l) => `  | ${l}`).join("\n")}`;

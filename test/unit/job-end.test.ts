@@ -1,0 +1,43 @@
+import { expect, it } from "vitest";
+import { type ErrorCode, exitCodeOf } from "../../kernel-lib/src/errors.js";
+import { endError } from "../../kernel-lib/src/jobs/job.js";
+import type { JobRecord, JobState } from "../../kernel-lib/src/protocol.js";
+
+function ended(state: JobState, code: ErrorCode): JobRecord {
+  return {
+    id: "abcdef0001",
+    spec: { kind: "ocr", name: "letters", cluster: "grace", sources: [], options: {}, resources: {} },
+    state,
+    error: { code, what: "Why.", fix: "What to do." },
+    createdAt: "2026-01-01T00:00:00.000Z",
+    faults: [],
+    faultCount: 0,
+    progress: { prepared: 0, done: 0, failed: 0 },
+    logTail: [],
+    attempt: 1,
+    revision: 1,
+  };
+}
+
+it.each([
+  ["failed", "job_failed", 4],
+  ["failed", "internal", 4],
+  ["failed", "source", 4],
+  ["failed", "login", 10],
+  ["failed", "host_key", 10],
+  ["failed", "connection", 11],
+  ["failed", "transfer", 11],
+  ["failed", "scheduler", 12],
+  ["failed", "quota", 13],
+  ["cancelled", "cancelled", 5],
+  ["timeout", "timeout", 6],
+  ["out_of_memory", "out_of_memory", 7],
+  ["preempted", "node_lost", 8],
+  ["node_fail", "node_lost", 8],
+  ["lost", "job_failed", 4],
+] as const)("a job that ends as %s for %s: exit code %i", (state, code, exit) => {
+  const error = endError(ended(state, code));
+  expect(exitCodeOf(error)).toBe(exit);
+  expect(error.message).toContain("abcdef0001 (letters): Why.");
+  expect(error.fix).toBe("What to do.");
+});
