@@ -2,7 +2,11 @@
  * The first session of a line, which tells whether one may work there at all. Some sites let the key in and ask for the
  * second factor inside each session (`ForceCommand login_duo`): opening one is what sends the push there.
  */
+import { createHash } from "node:crypto";
+import { existsSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
 import { LoginError } from "../errors.js";
+import { stateDir } from "../paths.js";
 import type { RemoteShell } from "./remote-shell.js";
 import { words } from "./ssh-prompts.js";
 import type { LoginOptions } from "./transport.js";
@@ -28,9 +32,26 @@ export interface NewLine {
 
 /**
  * Targets that ask inside every session, by their own words or as far as can be told: nothing is opened there without a
- * person.
+ * person. An empty file for each, since the next agent is not to learn it by a push that nobody asked for.
  */
-const pushInside = new Set<string>();
+const pushInside = {
+  has(target: string): boolean {
+    return existsSync(this.file(target));
+  },
+  set(target: string, asks: boolean): void {
+    const file = this.file(target);
+    try {
+      if (asks) {
+        mkdirSync(dirname(file), { recursive: true, mode: 0o700 });
+        writeFileSync(file, "", { mode: 0o600 });
+      } else rmSync(file, { force: true });
+    } catch {
+      // A full disk keeps nobody from working on a line that is open.
+    }
+  },
+  file: (target: string) =>
+    join(stateDir(), "asks-inside", createHash("sha256").update(target).digest("hex").slice(0, 32)),
+};
 
 /** Throws LoginError where nobody may be asked, and opening would send a push. */
 export function checkSilent(name: string, target: string, login: LoginOptions): void {
@@ -49,14 +70,15 @@ export async function firstSession(line: NewLine, signal: AbortSignal | undefine
   const probe = ["sh", "-c", 'test -z "$SSH_ORIGINAL_COMMAND" || printf forced'];
   try {
     const { stdout } = await line.shell.run(probe, { timeout: FIRST_SESSION_TIME, ...(signal && { signal }) });
-    if (stdout === "forced") pushInside.add(line.target);
-    return stdout === "forced";
+    const forced = stdout === "forced";
+    pushInside.set(line.target, forced);
+    return forced;
   } catch (error) {
     const { code, said } = await line.ended();
     // Without a code it was ended from here: its time was up.
     if (code === undefined || code === null || signal?.aborted) throw error;
     if (code === 1 && said === "") {
-      pushInside.add(line.target);
+      pushInside.set(line.target, true);
       throw new LoginError(
         `${line.name} let the key in and then refused the session without a word. That is what a second factor inside the session (login_duo) looks like when its push is refused or nobody answers it.`,
         `Run \`yale login ${line.name}\` and approve the push on your telephone. Nothing is tried again by itself.`,
