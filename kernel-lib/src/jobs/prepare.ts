@@ -2,7 +2,7 @@
  * From sources to a dataset folder in this machine's cache, named by its content. What was prepared once, from files
  * that have not changed since, is not prepared again; what was interrupted goes on where it was.
  */
-import { createHash } from "node:crypto";
+import { createHash, randomBytes } from "node:crypto";
 import { existsSync } from "node:fs";
 import { mkdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
@@ -50,7 +50,9 @@ export async function prepare(spec: JobSpec, options: PrepareOptions = {}): Prom
           },
         }),
       );
-      await writeFile(note, `${JSON.stringify({ hash: info.hash })}\n`);
+      const part = `${note}.${randomBytes(4).toString("hex")}.part`;
+      await writeFile(part, `${JSON.stringify({ hash: info.hash })}\n`);
+      await rename(part, note);
       return info;
     } finally {
       // Before those who wait hear of the end: they look again.
@@ -65,8 +67,8 @@ export async function prepare(spec: JobSpec, options: PrepareOptions = {}): Prom
 async function knownOr(folder: string, note: string, write: () => Promise<DatasetInfo>): Promise<DatasetInfo> {
   const known = await readFile(note, "utf8").catch(() => undefined);
   if (known === undefined) return write();
-  const dataset = join(folder, (JSON.parse(known) as { hash: string }).hash);
-  return readManifest(dataset).catch(() => write());
+  const hash = /^\{"hash":"([0-9a-f]+)"\}\s*$/.exec(known)?.[1];
+  return hash === undefined ? write() : readManifest(join(folder, hash)).catch(() => write());
 }
 
 /** Waits for what somebody else does. Throws InterruptedError if `signal` aborts first. */
