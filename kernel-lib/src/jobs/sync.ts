@@ -68,7 +68,7 @@ export async function findJobs(options: SyncOptions): Promise<FoundJobs & { know
     else skipped.push(`${content.id}: it was prepared and never submitted`);
   }
   const submitted = found.filter((f) => f.content.schedulerId !== undefined);
-  const { jobs } = await scheduler.query(
+  const { jobs, silent } = await scheduler.query(
     transport,
     submitted.map(({ content }) => ({
       id: content.schedulerId ?? "",
@@ -77,7 +77,14 @@ export async function findJobs(options: SyncOptions): Promise<FoundJobs & { know
   );
   const records: JobRecord[] = [];
   await inTurn(submitted, async ({ dir, content }) => {
-    records.push(await recordOf(sftp, dir, content, jobs.get(content.schedulerId ?? ""), options));
+    const observed = jobs.get(content.schedulerId ?? "");
+    const record = await recordOf(sftp, dir, content, observed, options);
+    if (observed === undefined && silent.length > 0 && record.state === "lost") {
+      // Nothing is known of it because somebody does not answer: whoever watches it asks again.
+      for (const key of ["raw", "reason", "error", "endedAt"] as const) delete record[key];
+      record.state = "unknown";
+    }
+    records.push(record);
   });
   return { records, skipped: skipped.sort(), known };
 }
