@@ -7,13 +7,13 @@ import type { Observation } from "../schedulers/index.js";
 import type { Lines } from "./lines.js";
 import type { LiveJob, LiveJobs } from "./live.js";
 import type { ResolvedJob } from "./plan.js";
-import { Watcher } from "./watch.js";
+import { type WatchedCluster, Watcher } from "./watch.js";
 
 /** One watcher for each cluster that has jobs. */
 export class Watching {
   readonly #lines: Lines;
   readonly #jobs: LiveJobs;
-  readonly #watchers = new Map<string, Watcher>();
+  readonly #watchers = new Map<string, { watcher: Watcher; target: WatchedCluster }>();
 
   constructor(lines: Lines, jobs: LiveJobs) {
     this.#lines = lines;
@@ -32,28 +32,32 @@ export class Watching {
 
   /** Looks at a job's cluster at once. */
   soon(record: JobRecord): void {
-    this.#watchers.get(keyOf(record))?.soon();
+    this.#watchers.get(keyOf(record))?.watcher.soon();
   }
 
   /** Stops all. */
   close(): void {
-    for (const watcher of this.#watchers.values()) watcher.close();
+    for (const { watcher } of this.#watchers.values()) watcher.close();
   }
 
   #watcher(job: ResolvedJob, key: string): Watcher {
     const known = this.#watchers.get(key);
-    if (known !== undefined) return known;
-    const { cluster, scheduler } = job;
+    if (known !== undefined) {
+      // config.yaml may have been changed since: the job was submitted where it leads now.
+      known.target.cluster = job.cluster;
+      known.target.scheduler = job.scheduler;
+      return known.watcher;
+    }
     const watched = () => [...this.#jobs].filter((live) => live.ended !== undefined && keyOf(live.record) === key);
     let had: Transport | undefined;
     let waiting = false;
     const gone = (error: unknown, wasThere: boolean) => {
-      for (const live of watched()) live.waits(lineWords(cluster, error, wasThere));
+      for (const live of watched()) live.waits(lineWords(target.cluster, error, wasThere));
       if (waiting) return;
       waiting = true;
       // The watcher's own pace may be slow by now: the line's return is the moment to look.
       this.#lines
-        .whenOpen(cluster)
+        .whenOpen(target.cluster)
         .then(() => watcher.soon())
         .catch(() => undefined)
         .finally(() => {
@@ -62,7 +66,7 @@ export class Watching {
     };
     const open = async () => {
       try {
-        const transport = await this.#lines.open(cluster, { interactive: watched().some((live) => live.asked) });
+        const transport = await this.#lines.open(target.cluster, { interactive: watched().some((live) => live.asked) });
         for (const live of watched()) {
           live.asked = false;
           live.goesOn();
@@ -79,8 +83,9 @@ export class Watching {
         throw error;
       }
     };
+    const target: WatchedCluster = { cluster: job.cluster, scheduler: job.scheduler, open };
     const watcher = new Watcher(
-      { cluster, scheduler, open },
+      target,
       (record) => this.#jobs.get(record.id)?.changed(),
       async (record, observation) => {
         const live = this.#jobs.get(record.id);
@@ -89,7 +94,7 @@ export class Watching {
         ended?.(observation);
       },
     );
-    this.#watchers.set(key, watcher);
+    this.#watchers.set(key, { watcher, target });
     return watcher;
   }
 }
