@@ -130,7 +130,8 @@ export class Driver {
       signal.throwIfAborted();
       const outcome = endOf(record, observation);
       const again = await this.#again(job, live, outcome, observation);
-      if (again === undefined) return this.#finish(job, live, outcome);
+      // Also who cancelled while that was found out wants no other attempt.
+      if (again === undefined || live.isCancelling()) return this.#finish(job, live, outcome);
       beginAttempt(record, outcome.state, { automatic: true, resources: again });
       live.changed(true);
     }
@@ -305,7 +306,8 @@ export class Driver {
         await this.#writeScript(job, live, await this.#turn(live));
       }
       try {
-        return await this.#alone(job, live, () => this.#submit(job, live, silent > 0));
+        const id = await this.#alone(job, live, () => this.#submit(job, live, silent > 0));
+        if (id !== undefined) return id;
       } catch (error) {
         signal.throwIfAborted();
         const { later } = error as { later?: "limit" | "silent" };
@@ -364,8 +366,11 @@ export class Driver {
     }
   }
 
-  /** Submits exactly once. Throws Cancelled if it was cancelled and will not be submitted any more. */
-  async #submit(job: ResolvedJob, live: LiveJob, silent: boolean): Promise<string> {
+  /**
+   * Submits exactly once; undefined, and nothing sent, if it was held while it stood in the row or waited for the line.
+   * Throws Cancelled if it was cancelled and will not be submitted any more.
+   */
+  async #submit(job: ResolvedJob, live: LiveJob, silent: boolean): Promise<string | undefined> {
     const { record, signal } = live;
     const submission = (transport: Transport): Submission => ({
       transport,
@@ -387,13 +392,19 @@ export class Driver {
         await job.scheduler.cancel(transport, [id]);
         return id;
       }
+      signal.throwIfAborted();
+      if (live.isHeld() && record.submitting !== true) return undefined;
       // From here on a lost answer means that it may have been submitted.
       record.submitting = true;
       live.changed(true);
       const id = await submitOnce(s);
       live.goesOn();
-      // Somebody cancelled while the scheduler was asked.
+      // Somebody cancelled or held it while the scheduler was asked.
       if (live.isCancelling()) await job.scheduler.cancel(transport, [id]);
+      else if (live.isHeld())
+        await job.scheduler.hold(transport, [id]).catch((error: unknown) => {
+          live.note(`It could not be held: ${errorData(error).what}`);
+        });
       return id;
     });
   }

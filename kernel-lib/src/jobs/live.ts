@@ -45,6 +45,11 @@ export class LiveJob {
     return this.record.cancelling === true;
   }
 
+  /** True while somebody wants it to wait. */
+  isHeld(): boolean {
+    return this.record.held === true;
+  }
+
   /** Tells everyone, and writes the record: at once if its state changed or `now`, else once a second at most. */
   changed(now = false): void {
     const { record } = this;

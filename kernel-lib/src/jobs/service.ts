@@ -4,7 +4,7 @@
  */
 import { join, posix } from "node:path";
 import { isMissing, readFile, type Sftp, type Transport } from "../cluster/transport.js";
-import { JobNotFoundError, SchedulerError, UsageError } from "../errors.js";
+import { JobNotFoundError, SchedulerError, TransferError, UsageError } from "../errors.js";
 import { cacheDir, stateDir } from "../paths.js";
 import {
   type AgentEvent,
@@ -106,6 +106,9 @@ class JobService implements OpenCore {
     this.#checkInput(spec);
     // Lines that no batch script can hold are refused now, too.
     planOf(job);
+    // Asked again meanwhile, by a client that lost the first answer.
+    const twin = this.#driver.jobs.find(id);
+    if (twin !== undefined) return structuredClone(twin);
     const record: JobRecord = {
       id,
       spec,
@@ -245,6 +248,9 @@ class JobService implements OpenCore {
       return structuredClone(live.record);
     }
     const job = await (changes.resources === undefined ? resolveJob : checkedJob)(spec);
+    const now = this.#record(id);
+    if (now.attempt !== old.attempt || !isEnd(now.state))
+      throw new UsageError(`Job ${old.id} was just run again.`, `\`yale jobs status ${old.id}\` tells how it goes.`);
     const record = { ...structuredClone(old), spec: job.spec };
     beginAttempt(record, old.state, { automatic: false });
     return this.#begin(record);
@@ -257,7 +263,15 @@ class JobService implements OpenCore {
     if (options.files && record.jobDir !== undefined) {
       const { transport } = await this.#lineOf(record);
       // The folder is ours by its name; a record that was tampered with does not delete anything else.
-      if (posix.basename(record.jobDir) === record.id) await transport.exec(["rm", "-rf", "--", record.jobDir]);
+      const ours = posix.basename(record.jobDir) === record.id;
+      const { code, stderr } = ours
+        ? await transport.exec(["rm", "-rf", "--", record.jobDir])
+        : { code: 0, stderr: "" };
+      if (code !== 0)
+        throw new TransferError(
+          `The files of job ${record.id} could not all be removed: ${stderr.trim().slice(0, 300)}`,
+          `Look at ${record.jobDir}, then try again; without --files only its record goes.`,
+        );
     }
     this.#records.remove(record.id);
     this.#hub.emit({ type: "job_removed", id: record.id });
