@@ -1,11 +1,10 @@
 /** The watchers of all clusters, and what their jobs say while a line is not there. */
 import type { Transport } from "../cluster/transport.js";
-import type { ClusterConfig } from "../config/index.js";
-import { errorData } from "../errors.js";
 import type { JobRecord } from "../protocol.js";
 import type { Observation } from "../schedulers/index.js";
 import type { Lines } from "./lines.js";
 import type { LiveJob, LiveJobs } from "./live.js";
+import { isOfTheLine, lineWords } from "./over-line.js";
 import type { ResolvedJob } from "./plan.js";
 import { type WatchedCluster, Watcher } from "./watch.js";
 
@@ -102,22 +101,4 @@ export class Watching {
 /** Jobs of one watcher: one cluster of one config.yaml. */
 function keyOf(record: JobRecord): string {
   return `${record.spec.cluster}\n${record.spec.config ?? ""}`;
-}
-
-/** True for what a line that comes back, or a person who logs in, mends. */
-export function isOfTheLine(error: unknown): boolean {
-  return ["connection", "login", "host_key"].includes(errorData(error).code);
-}
-
-/** Why a job stands still, in words; `wasThere` says that there was a line and it went. */
-export function lineWords(cluster: ClusterConfig, error: unknown, wasThere: boolean): string {
-  const { code, what } = errorData(error);
-  const { name } = cluster;
-  const said = what.replace(/\.$/, "");
-  if (code === "login" || code === "host_key") return `Login needed (${said}); goes on after \`yale login ${name}\`.`;
-  const at = new Date();
-  const clock = `${String(at.getHours()).padStart(2, "0")}:${String(at.getMinutes()).padStart(2, "0")}`;
-  return wasThere
-    ? `The line to ${name} was lost at ${clock} (${said}); goes on when it is back.`
-    : `${name} could not be reached at ${clock} (${said}); goes on when it can.`;
 }

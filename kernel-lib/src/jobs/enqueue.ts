@@ -1,0 +1,264 @@
+/**
+ * The first half of a job's way: from its sources into the scheduler's queue. Prepare, upload, wait for the jobs before it
+ * and for the site's budget, submit once.
+ */
+import type { Transport } from "../cluster/transport.js";
+import { errorData } from "../errors.js";
+import type { JobRecord } from "../protocol.js";
+import { turnOf } from "./after.js";
+import type { SubmissionBudget } from "./budget.js";
+import { JOB_FILE, jobFileText } from "./job-file.js";
+import type { Lines } from "./lines.js";
+import type { LiveJob, LiveJobs } from "./live.js";
+import { isOfTheLine, overLine, pauseAfter } from "./over-line.js";
+import { type JobFile, jobFiles, type ResolvedJob, scriptPlan } from "./plan.js";
+import { type Submission, submissionToken, submitOnce, withdrawSubmission } from "./submit.js";
+
+/** Somebody cancelled it, and the scheduler will not get it any more. */
+export class Cancelled extends Error {}
+/** A job before it ended badly. */
+export class NeverItsTurn extends Error {}
+
+/** Brings jobs into the queues of their schedulers. */
+export class Enqueuer {
+  readonly #host: { lines: Lines; budget: SubmissionBudget };
+  readonly #jobs: LiveJobs;
+  /** By cluster: resolved when the last submission in the row has its answer. */
+  readonly #submitting = new Map<string, Promise<void>>();
+
+  constructor(host: { lines: Lines; budget: SubmissionBudget }, jobs: LiveJobs) {
+    this.#host = host;
+    this.#jobs = jobs;
+  }
+
+  /** From the sources to the scheduler; afterwards the record has the scheduler's id. Throws {@link Cancelled} and {@link NeverItsTurn}. */
+  async bring(job: ResolvedJob, live: LiveJob): Promise<void> {
+    const { record, signal } = live;
+    this.#openEarly(job, live);
+    if (record.submitting !== true) await this.#stage(job, live);
+    record.schedulerId = await this.#submitInTurn(job, live);
+    delete record.submitting;
+    record.submittedAt = new Date().toISOString();
+    record.state = "queued";
+    delete record.reason;
+    live.changed(true);
+    await this.#noteId(job, live).catch((error: unknown) => {
+      signal.throwIfAborted();
+      // The scheduler has it: what job.json lacks, `yale jobs sync` asks the scheduler for.
+      if (!isOfTheLine(error)) live.note(`job.json: ${errorData(error).what}`);
+    });
+  }
+
+  /** The person who asked for the job is here now, and may be gone when its pages are prepared. */
+  #openEarly(job: ResolvedJob, live: LiveJob): void {
+    if (!live.asked) return;
+    live.asked = false;
+    void this.#host.lines.open(job.cluster, { signal: live.signal }).catch(() => undefined);
+  }
+
+  /** Pages, runner and job folder to the cluster. */
+  async #stage(job: ResolvedJob, live: LiveJob): Promise<void> {
+    const { record, signal } = live;
+    const { stageJob } = await import("./stage.js");
+    const dataset = (await this.#stagedBefore(job, live)) ?? (await this.#prepare(job, live));
+    record.state = "uploading";
+    live.changed(true);
+    record.jobDir = await overLine(this.#host.lines, job, live, (transport) =>
+      stageJob(transport, job, {
+        id: record.id,
+        ...(dataset === undefined ? {} : { dataset }),
+        signal,
+        onProgress: (done, total) => {
+          record.progress = { ...record.progress, uploadedBytes: done, uploadTotalBytes: total };
+          live.changed();
+        },
+      }),
+    );
+  }
+
+  /**
+   * The pages of an earlier attempt, if they are still on the cluster: this one is to work on the very same, also where
+   * the source has changed since or lies on another machine.
+   */
+  async #stagedBefore(job: ResolvedJob, live: LiveJob): Promise<{ hash: string } | undefined> {
+    const { dataset, jobDir, attempt } = live.record;
+    if (attempt === 1 || dataset === undefined || jobDir === undefined) return undefined;
+    const { isStaged } = await import("./stage.js");
+    const there = await overLine(this.#host.lines, job, live, (transport) => isStaged(transport, jobDir, dataset.hash));
+    return there ? { hash: dataset.hash } : undefined;
+  }
+
+  async #prepare(job: ResolvedJob, live: LiveJob): Promise<{ folder: string; hash: string } | undefined> {
+    const { record, signal } = live;
+    if (job.spec.sources.length === 0) return undefined;
+    const { prepare } = await import("./prepare.js");
+    const info = await prepare(job.spec, {
+      signal,
+      onProgress: (prepared, total, faults) => {
+        record.progress = { ...record.progress, prepared, ...(total === undefined ? {} : { preparedTotal: total }) };
+        record.faults = faults.slice(0, 1000);
+        record.faultCount = faults.length;
+        live.changed();
+      },
+    }).finally(() => live.changed());
+    record.dataset = { hash: info.hash, pages: info.pages, bytes: info.bytes };
+    record.faults = info.faults;
+    record.faultCount = info.faultCount;
+    record.progress = { ...record.progress, prepared: info.pages, total: info.pages };
+    return { folder: info.folder, hash: info.hash };
+  }
+
+  /** Waits until the jobs before it allow it; returns those that the scheduler is to wait for. */
+  async #turn(live: LiveJob): Promise<Dependency[]> {
+    const { record, signal } = live;
+    for (;;) {
+      signal.throwIfAborted();
+      const turn = turnOf(record.spec, (id) => this.#jobs.find(id));
+      if (turn.turn === "never") throw new NeverItsTurn(turn.reason);
+      const held = record.held === true ? "Held: it waits until it is released." : undefined;
+      if (turn.turn === "now" && held === undefined) {
+        live.goesOn();
+        return turn.after;
+      }
+      record.state = "queued";
+      live.waits(held ?? (turn.turn === "wait" ? turn.reason : ""));
+      await this.#jobs.nextChange(signal);
+    }
+  }
+
+  /** Submits when it may: after the jobs before it, within the site's budget, and when the scheduler takes it. */
+  async #submitInTurn(job: ResolvedJob, live: LiveJob): Promise<string> {
+    const { record, signal } = live;
+    const { budget } = this.#host;
+    for (let silent = 0; ; ) {
+      if (record.submitting !== true) {
+        await this.#turn(live);
+        await budget.turn(job.cluster, {
+          signal,
+          onWait: (_, reason) => {
+            record.state = "queued";
+            live.waits(reason);
+          },
+        });
+        await this.#writeScript(job, live, await this.#turn(live));
+      }
+      try {
+        const id = await this.#alone(job, live, () => this.#submit(job, live, silent > 0));
+        if (id !== undefined) return id;
+      } catch (error) {
+        signal.throwIfAborted();
+        const { later } = error as { later?: "limit" | "silent" };
+        if (later === "limit") {
+          // Nothing was taken. When the next try may be made, and that it waits, the budget says.
+          delete record.submitting;
+          if (live.isCancelling()) throw new Cancelled("Cancelled before the scheduler had it.");
+          await budget.refused(job.cluster);
+        } else if (later === "silent") {
+          // It may have taken the job: `submitting` stands, so it is looked up before anything is sent again.
+          live.waits(`${errorData(error).what} It is asked again.`);
+          await pauseAfter(silent++, signal);
+        } else throw error;
+      }
+    }
+  }
+
+  /** The batch script and what goes with it, for the jobs that the scheduler is to wait for. */
+  async #writeScript(job: ResolvedJob, live: LiveJob, after: Dependency[]): Promise<void> {
+    const { record } = live;
+    const jobDir = record.jobDir ?? "";
+    const { unfinishedTasks, writeJobFiles } = await import("./stage.js");
+    await overLine(this.#host.lines, job, live, async (transport) => {
+      const tasks = record.attempt > 1 ? await unfinishedTasks(transport, job, jobDir) : undefined;
+      if (tasks === undefined) delete record.onlyTasks;
+      else record.onlyTasks = tasks;
+      const files = jobFiles(job, scriptPlan(job, record.id, jobDir, record.attempt, after, tasks));
+      await writeJobFiles(transport, jobDir, [...files, jobFile(record)]);
+    });
+  }
+
+  /**
+   * One submission at a time to each cluster: of hundreds that are ready when a line is cut, one is in doubt and must be
+   * looked up, and the rest were surely not sent.
+   */
+  async #alone<T>(job: ResolvedJob, live: LiveJob, work: () => Promise<T>): Promise<T> {
+    const key = `${job.cluster.name}\n${job.spec.config ?? ""}`;
+    const before = this.#submitting.get(key) ?? Promise.resolve();
+    let done = () => {};
+    const mine = new Promise<void>((resolve) => {
+      done = resolve;
+    });
+    this.#submitting.set(
+      key,
+      before.then(() => mine),
+    );
+    try {
+      const aborted = new Promise<never>((_, reject) => {
+        live.signal.addEventListener("abort", () => reject(live.signal.reason as Error), { once: true });
+      });
+      aborted.catch(() => undefined);
+      await Promise.race([before, aborted]);
+      live.signal.throwIfAborted();
+      return await work();
+    } finally {
+      done();
+    }
+  }
+
+  /**
+   * Submits exactly once; undefined, and nothing sent, if it was held while it stood in the row or waited for the line.
+   * Throws Cancelled if it was cancelled and will not be submitted any more.
+   */
+  async #submit(job: ResolvedJob, live: LiveJob, silent: boolean): Promise<string | undefined> {
+    const { record, signal } = live;
+    const submission = (transport: Transport): Submission => ({
+      transport,
+      scheduler: job.scheduler,
+      jobDir: record.jobDir ?? "",
+      attempt: record.attempt,
+      token: submissionToken(record.id, record.attempt),
+      since: record.createdAt,
+      begun: record.submitting === true,
+      silent,
+      signal,
+      onWait: (reason) => live.waits(reason),
+    });
+    return overLine(this.#host.lines, job, live, async (transport) => {
+      const s = submission(transport);
+      if (live.isCancelling()) {
+        const id = await withdrawSubmission(s);
+        if (id === undefined) throw new Cancelled("Cancelled before the scheduler had it.");
+        await job.scheduler.cancel(transport, [id]);
+        return id;
+      }
+      signal.throwIfAborted();
+      if (live.isHeld() && record.submitting !== true) return undefined;
+      // From here on a lost answer means that it may have been submitted.
+      record.submitting = true;
+      live.changed(true);
+      const id = await submitOnce(s);
+      live.goesOn();
+      // Somebody cancelled or held it while the scheduler was asked.
+      if (live.isCancelling()) await job.scheduler.cancel(transport, [id]);
+      else if (live.isHeld())
+        await job.scheduler.hold(transport, [id]).catch((error: unknown) => {
+          live.note(`It could not be held: ${errorData(error).what}`);
+        });
+      return id;
+    });
+  }
+
+  /** Writes the scheduler's id into the job folder, where another machine finds it. */
+  async #noteId(job: ResolvedJob, live: LiveJob): Promise<void> {
+    const { record } = live;
+    const transport = await this.#host.lines.open(job.cluster, { interactive: false });
+    const { writeJobFiles } = await import("./stage.js");
+    await writeJobFiles(transport, record.jobDir ?? "", [jobFile(record)]);
+  }
+}
+
+function jobFile(record: JobRecord): JobFile {
+  return { path: JOB_FILE, text: jobFileText(record), mode: 0o600 };
+}
+
+/** A job that the scheduler is to wait for. */
+type Dependency = { schedulerId: string; condition: "afterok" | "afterany" };
