@@ -1,6 +1,6 @@
 /** The commands: everything that buttons, menus, palette and keyboard do goes through one of them. */
 import type { JupyterFrontEnd } from "@jupyterlab/application";
-import { Clipboard, Dialog, InputDialog, Notification, showDialog } from "@jupyterlab/apputils";
+import { Clipboard, Dialog, InputDialog, Notification, showDialog, showErrorMessage } from "@jupyterlab/apputils";
 import { PathExt } from "@jupyterlab/coreutils";
 import type { IFileBrowserFactory } from "@jupyterlab/filebrowser";
 import { type LabIcon, stopIcon } from "@jupyterlab/ui-components";
@@ -51,10 +51,21 @@ export interface CommandContext {
 /** Files that a person may want read: what the sources know by name, and folders. */
 const READABLE = /\.(pdf|json|jpe?g|png|tiff?|webp|gif|bmp|jp2|parquet|arrow)$/i;
 
-/** Shows an error of the agent, with what to do. */
-export function showError(error: unknown): void {
-  const { message, fix } = error instanceof AgentError ? error : new AgentError("internal", String(error));
-  Notification.error(oneLine(`${message}${fix === "" ? "" : ` → ${fix}`}`, 1000), { autoClose: false });
+/** Characters of a message in the corner after which JupyterLab cuts it off. */
+const CORNER = 140;
+
+/** What shows errors of the agent, with what to do. */
+export function errorTeller(words: Words): (error: unknown) => void {
+  const t = words.trans;
+  return (error) => {
+    const { message, fix } = error instanceof AgentError ? error : new AgentError("internal", String(error));
+    const text = `${oneLine(message, 2000)}${fix === "" ? "" : ` → ${oneLine(fix, 2000)}`}`;
+    const whole = {
+      label: t.__("Show all"),
+      callback: () => void showErrorMessage(t.__("Yale Jobs"), text.replace(" → ", "\n\n→ ")),
+    };
+    Notification.error(text, { autoClose: false, actions: text.length > CORNER ? [whole] : [] });
+  };
 }
 
 /** Adds all commands; disposing takes them away. */
@@ -62,6 +73,7 @@ export function addCommands(context: CommandContext): IDisposable {
   const { app, store, words, places } = context;
   const { commands } = app;
   const t = words.trans;
+  const showError = errorTeller(words);
   const added = new DisposableSet();
   const anyArguments = { args: { type: "object", properties: {} } };
   const add = (id: string, options: Parameters<typeof commands.addCommand>[1]) =>

@@ -225,7 +225,10 @@ export class JobDetails extends Widget {
       [t.__("Time"), time(usage.elapsedSeconds)],
       [t.__("CPU time"), of(time(usage.cpuSeconds), time(usage.cpuAllocatedSeconds))],
       [t.__("Memory"), of(bytes(usage.maxMemoryBytes), bytes(usage.memoryAskedBytes))],
-      [t.__("GPU hours"), usage.gpuSeconds === undefined ? undefined : words.number(usage.gpuSeconds / 3600, 2)],
+      [
+        t.__("GPU hours"),
+        usage.gpuSeconds === undefined || usage.gpuSeconds === 0 ? undefined : words.number(usage.gpuSeconds / 3600, 2),
+      ],
       [t.__("Nodes"), usage.nodes === undefined ? undefined : oneLine(usage.nodes)],
     ];
   }

@@ -19,7 +19,7 @@ import { JOB_MIME, type JobRecord, type Json } from "yale-jobs/protocol";
 import type { Action } from "./actions";
 import { cellOf } from "./cell";
 import { Agent } from "./client";
-import { addCommands, CommandIDs, jobCommand, showError } from "./commands";
+import { addCommands, CommandIDs, errorTeller, jobCommand } from "./commands";
 import { JobDetails } from "./details";
 import { type FormStart, JobForm } from "./form";
 import { JobsPanel } from "./panel";
@@ -75,6 +75,7 @@ const plugin: JupyterFrontEndPlugin<void> = {
     const trans = (translator ?? nullTranslator).load("yale_jobs");
     const words = new Words(trans, languageCode);
     const { commands, shell } = app;
+    const showError = errorTeller(words);
     const disposables = new DisposableSet();
     active = disposables;
     const store = new JobStore(new Agent(app.serviceManager.serverSettings));
@@ -91,6 +92,7 @@ const plugin: JupyterFrontEndPlugin<void> = {
       newJob: () => execute(CommandIDs.create),
       login: (cluster) => execute(CommandIDs.login, { cluster }),
       logout: (cluster) => execute(CommandIDs.logout, { cluster }),
+      answer: () => execute(CommandIDs.answer),
     });
     shell.add(panel, "left", { rank: 250, type: "Yale Jobs" });
     restorer?.add(panel, panel.id);

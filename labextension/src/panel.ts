@@ -20,6 +20,7 @@ export interface PanelActs {
   newJob(): void;
   login(cluster: string): void;
   logout(cluster: string): void;
+  answer(): void;
 }
 
 /** What a person wants to see. */
@@ -92,9 +93,9 @@ export class JobsPanel extends Panel {
       h("div", { class: "jp-yj-filters-row" }, this.#state, this.#cluster, this.#clear),
     );
     this.#clusters = h(
-      "section",
-      { class: "jp-yj-clusters", "aria-label": t.__("Clusters") },
-      h("h3", { class: "jp-yj-heading" }, t.__("Clusters")),
+      "details",
+      { class: "jp-yj-clusters", open: true },
+      h("summary", { class: "jp-yj-heading" }, t.__("Clusters")),
       this.#lines,
     );
     const head = h(
@@ -307,8 +308,8 @@ export class JobsPanel extends Panel {
     const { cluster, state } = line;
     const since = this.#words.time(line.since);
     const words = state === "connected" && since !== "" ? t.__("connected since %1", since) : this.#words.line(state);
-    const message = line.message === undefined || state === "connected" ? "" : oneLine(line.message, 300);
-    const open = state === "connected" || state === "connecting" || state === "prompting";
+    // Of a question the dialog tells; of what went wrong the message tells more than the state's name.
+    const message = state === "connected" || state === "prompting" ? "" : oneLine(line.message ?? "", 300);
     return h(
       "li",
       { class: "jp-yj-line", "data-line": JSON.stringify(line), "data-state": state },
@@ -317,11 +318,13 @@ export class JobsPanel extends Panel {
         "div",
         { class: "jp-yj-line-words" },
         h("div", { class: "jp-yj-line-name" }, this.#words.cluster(cluster)),
-        h("div", { class: "jp-yj-faint" }, [words, ...(message === "" ? [] : [message])].join(": ")),
+        h("div", { class: "jp-yj-faint" }, message === "" ? words : message),
       ),
-      open
-        ? button(t.__("Log out"), () => this.#acts.logout(cluster))
-        : button(t.__("Log in"), () => this.#acts.login(cluster)),
+      state === "prompting"
+        ? button(t.__("Answer…"), () => this.#acts.answer())
+        : state === "connected" || state === "connecting"
+          ? button(t.__("Log out"), () => this.#acts.logout(cluster))
+          : button(t.__("Log in"), () => this.#acts.login(cluster)),
     );
   }
 }

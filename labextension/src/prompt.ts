@@ -52,7 +52,7 @@ class PromptBody extends Widget implements Dialog.IBodyWidget<string[]> {
       prompt.attempt > 1
         ? h("p", { class: "jp-yj-trouble jp-mod-bad", role: "alert" }, t.__("That was not accepted. Try again."))
         : "",
-      text === "" ? "" : h("pre", { class: "jp-yj-prompt-text" }, text),
+      text === "" ? "" : h("pre", { class: "jp-yj-prompt-text", tabindex: 0 }, text),
       choices.length === 0 ? "" : h("div", { class: "jp-yj-choices" }, choices),
       ...prompt.fields.map(({ label }, i) => {
         const field = this.#fields[i] as HTMLInputElement;
@@ -79,7 +79,8 @@ class PromptBody extends Widget implements Dialog.IBodyWidget<string[]> {
   }
 
   protected override onAfterAttach(_: Message): void {
-    this.#check();
+    // The dialog begins to listen after its parts are attached.
+    queueMicrotask(() => this.#check());
   }
 
   override dispose(): void {

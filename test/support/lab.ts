@@ -147,10 +147,16 @@ export class Tab {
   }
 
   /** Opens JupyterLab, at a notebook if `path` names one, with a fresh layout unless `keep`. */
-  static async open(context: BrowserContext, lab: Lab, path = "", options: { keep?: boolean } = {}): Promise<Tab> {
+  static async open(
+    context: BrowserContext,
+    lab: Lab,
+    path = "",
+    options: { keep?: boolean; workspace?: string } = {},
+  ): Promise<Tab> {
     const tab = new Tab(await context.newPage());
     const tree = path === "" ? "" : `/tree/${encodeURI(path)}`;
-    await tab.page.goto(`${lab.url}lab${tree}?token=${TOKEN}${options.keep ? "" : "&reset"}`);
+    const workspace = options.workspace === undefined ? "" : `/workspaces/${options.workspace}`;
+    await tab.page.goto(`${lab.url}lab${workspace}${tree}?token=${TOKEN}${options.keep ? "" : "&reset"}`);
     await tab.ready();
     return tab;
   }
