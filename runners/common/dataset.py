@@ -123,7 +123,7 @@ def write_dataset_files(folder: str, files: Sequence[str]) -> None:
     info = {"citation": "", "description": "", "features": features_json(), "homepage": "", "license": ""}
     write_whole(os.path.join(folder, "dataset_info.json"), json.dumps(info, indent=2) + "\n")
     # datasets indexes all seven keys; leaving one out is a KeyError.
-    state = {
+    state: dict[str, Any] = {
         "_data_files": [{"filename": f} for f in files],
         "_fingerprint": secrets.token_hex(8),
         "_format_columns": None,

@@ -169,9 +169,7 @@ class Output:
         if order is None or not self._keys or not old:
             return
         place = {key: i for i, key in enumerate(order)}
-        rows = sorted(
-            read_rows(self.folder, list(RESULT_FEATURES)), key=lambda r: place.get(r["key"], len(place))
-        )
+        rows = sorted(read_rows(self.folder, list(RESULT_FEATURES)), key=lambda r: place.get(r["key"], len(place)))
         write_results(os.path.join(self.folder, _LAST), rows)
         self._shards = [_LAST]
         self._publish()

@@ -51,7 +51,7 @@ def as_grounded(answer: str, page: Prepared) -> Parsed:
     return Parsed("\n\n".join(plain), "\n\n".join(body), layout)
 
 
-def _around(boxes: list[tuple[int, ...]], page: Prepared) -> "list[int] | None":
+def _around(boxes: list[tuple[int, ...]], page: Prepared) -> list[int] | None:
     """The box around all of a block's boxes, in the page's own pixels; null if that is no box."""
     if not boxes:
         return None

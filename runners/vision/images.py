@@ -76,7 +76,7 @@ def ink(image: Image.Image) -> float:
     x, y = gray.width // 40, gray.height // 40
     gray = gray.crop((x, y, gray.width - x, gray.height - y))
     different = ImageChops.difference(gray, gray.filter(ImageFilter.GaussianBlur(20)))
-    return sum(different.histogram()[28:]) / max(1, gray.width * gray.height)
+    return float(sum(different.histogram()[28:])) / max(1, gray.width * gray.height)
 
 
 def prepare(data: Optional[bytes], rules: PixelRules, look_for_ink: bool) -> Prepared:

@@ -55,7 +55,7 @@ class Page:
 
 
 # What is made ready ahead of the requests, and a None for each worker at the end.
-Ready = "asyncio.Queue[Optional[tuple[Page, asyncio.Future[Prepared]]]]"
+Ready = asyncio.Queue[Optional[tuple[Page, asyncio.Future[Prepared]]]]
 
 
 class Pump:
@@ -86,6 +86,7 @@ class Pump:
         self._threads = max(1, min(8, cores))
         self._pool = ThreadPoolExecutor(self._threads, "page")
         self._stopping = asyncio.Event()
+        self._halt = asyncio.ensure_future(self._stopping.wait())
         # Set while no suspect is about.
         self._calm = asyncio.Event()
         self._calm.set()
@@ -111,7 +112,6 @@ class Pump:
         """Works until every page is done or `stop`. Throws NeverHealthy, WrongServer, Unreadable."""
         self._name = await self._server.model_name()
         ready: Ready = asyncio.Queue(self._threads + 1)
-        self._halt = asyncio.ensure_future(self._stopping.wait())
         reader = asyncio.create_task(self._read(rows, ready))
         pace = asyncio.create_task(self._pace())
         self._workers = [asyncio.create_task(self._work(ready)) for _ in range(self._at_once)]
@@ -188,7 +188,7 @@ class Pump:
             self._waiting_for_pages -= 1
             get.cancel()
 
-    async def _one(self, page: Page, prepared: "asyncio.Future[Prepared]") -> dict[str, Any]:
+    async def _one(self, page: Page, prepared: asyncio.Future[Prepared]) -> dict[str, Any]:
         """The result of one page, whatever becomes of it. Throws Stopped, NeverHealthy, WrongServer."""
         began = time.monotonic()
         width, height = (int(page.row.get(k) or 0) for k in ("width", "height"))
@@ -282,7 +282,8 @@ class Pump:
         if self._model.pixels.factor == 1:
             return most
         image = ready.sent_width * ready.sent_height // self._model.pixels.factor**2
-        return max(256, min(most, self._options["maxModelLen"] - image - 1000))
+        room: int = self._options["maxModelLen"] - image - 1000
+        return max(256, min(most, room))
 
     async def _send(self, page: Page, body: Mapping[str, Any]) -> Answer:
         """One answer, however often the server has to be waited for. Throws Permanent, Temporary, SetAside, and what ends

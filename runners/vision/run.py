@@ -133,8 +133,8 @@ async def _run(model: Model) -> int:
     parser.add_argument("--options")
     try:
         args = parser.parse_args()
-    except SystemExit as stop:
-        return BAD_OPTIONS if stop.code else DONE
+    except SystemExit as end:
+        return BAD_OPTIONS if end.code else DONE
     here = os.path.dirname(os.path.abspath(sys.argv[0]))
     with open(os.path.join(here, "card.json"), encoding="utf-8") as file:
         card = json.load(file)
@@ -183,7 +183,7 @@ class _Stop:
     def __init__(self, progress: Progress) -> None:
         self.asked = False
         self.pump: Optional[Pump] = None
-        self.starting: Optional["asyncio.Task[None]"] = None
+        self.starting: Optional[asyncio.Task[None]] = None
         self._times = 0
         self._progress = progress
         for name in _GRACE:

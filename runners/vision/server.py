@@ -188,6 +188,9 @@ class Server:
                 text = file.read().decode("utf-8", "replace")
         except OSError:
             return ""
-        clean = [re.sub(r"\x1b\[[0-9;]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f-\x9f]", "", l).rstrip() for l in text.split("\n")]
-        kept = [l for l in clean if l][-lines:]
+        clean = [
+            re.sub(r"\x1b\[[0-9;]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f-\x9f]", "", line).rstrip()
+            for line in text.split("\n")
+        ]
+        kept = [line for line in clean if line][-lines:]
         return "\n".join(kept) if lines > 1 else "".join(kept)[:200]

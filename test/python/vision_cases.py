@@ -10,7 +10,6 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 sys.dont_write_bytecode = True
 
 from PIL import Image, ImageDraw, ImageFilter  # noqa: E402
-
 from vision import deepseek, dots, faults, front_matter, images, run  # noqa: E402
 from vision.images import PixelRules, Prepared  # noqa: E402
 
@@ -41,7 +40,9 @@ def paper(size=(1240, 1754), noise=4, shade=True, marks=None):
     draw = ImageDraw.Draw(through)
     for y in range(200, size[1] - 200, 40):
         draw.rectangle((150, y, size[0] - 150, y + 14), fill=9)
-    image = Image.composite(Image.new("L", size, 215), image, through.filter(ImageFilter.GaussianBlur(3)).point(lambda v: v * 9))
+    image = Image.composite(
+        Image.new("L", size, 215), image, through.filter(ImageFilter.GaussianBlur(3)).point(lambda v: v * 9)
+    )
     grain = Image.effect_noise(size, noise * 2)
     image = Image.blend(image, grain, 0.05)
     if marks:
@@ -120,7 +121,11 @@ cases = {
             {"bbox": [10, 310, 300, 330], "category": "List-item", "text": "- wax"},
             {"bbox": [10, 330, 300, 350], "category": "List-item", "text": "- honey"},
             {"bbox": [10, 360, 300, 380], "category": "Formula", "text": "x\frac{1}{2} + \nu"},
-            {"bbox": [10, 400, 990, 700], "category": "Table", "text": "<table><tr><th>Year</th><td>A &amp; B</td></tr><tr><td>1801<br>bis</td><td></td></tr></table>"},
+            {
+                "bbox": [10, 400, 990, 700],
+                "category": "Table",
+                "text": "<table><tr><th>Year</th><td>A &amp; B</td></tr><tr><td>1801<br>bis</td><td></td></tr></table>",
+            },
             {"bbox": [100, 800, 900, 1200], "category": "Picture"},
             {"bbox": [100, 1210, 900, 1230], "category": "Caption", "text": "Fig. 1"},
             {"bbox": [10, 1450, 1100, 1600], "category": "Footnote", "text": "beyond the edge"},
@@ -142,7 +147,9 @@ cases = {
         "number": read("42"),
     },
     "front": {
-        "good": front("---\nprimary_language: en\nis_rotation_valid: True\nrotation_correction: 0\n---\n# A letter\n\nDear Sir\n"),
+        "good": front(
+            "---\nprimary_language: en\nis_rotation_valid: True\nrotation_correction: 0\n---\n# A letter\n\nDear Sir\n"
+        ),
         "empty": front("---\nprimary_language: null\nis_rotation_valid: true\n---"),
         "turned": front("---\nprimary_language: en\nis_rotation_valid: False\nrotation_correction: 90\n---\nText"),
         "none": front("Just text"),

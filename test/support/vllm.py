@@ -85,7 +85,12 @@ class Handler(BaseHTTPRequestHandler):
         steps = PLAN.get(str(page), PLAN.get("all", [{}]))
         step = steps[min(times, len(steps) - 1)]
         note(
-            page=page, height=height, prompt=prompt, order=[p["type"] for p in parts], pid=os.getpid(), temperature=body["temperature"],
+            page=page,
+            height=height,
+            prompt=prompt,
+            order=[p["type"] for p in parts],
+            pid=os.getpid(),
+            temperature=body["temperature"],
             max_tokens=body["max_tokens"],
         )
         while step.get("until") and not os.path.exists(step["until"]):
@@ -96,7 +101,9 @@ class Handler(BaseHTTPRequestHandler):
             return self.refuse(step["status"], step.get("message", "It was told to."))
         text = step.get("text", cells(page) if "bbox" in prompt else f"Text of page {page}.")
         answer = {
-            "choices": [{"message": {"role": "assistant", "content": text}, "finish_reason": step.get("finish", "stop")}],
+            "choices": [
+                {"message": {"role": "assistant", "content": text}, "finish_reason": step.get("finish", "stop")}
+            ],
             "usage": {"prompt_tokens": 100, "completion_tokens": len(text) // 4},
         }
         time.sleep(step.get("seconds", 0))
