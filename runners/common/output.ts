@@ -185,9 +185,15 @@ export class Output {
       const rows = this.#pending;
       this.#pending = [];
       const name = `part-${this.attempt}-${String(this.#shards.length).padStart(5, "0")}.arrow`;
-      const file = await ArrowFile.create(join(this.#folder, name), RESULT_FEATURES);
-      for (let i = 0; i < rows.length; i += BATCH) await file.write(rows.slice(i, i + BATCH));
-      await file.close();
+      try {
+        const file = await ArrowFile.create(join(this.#folder, name), RESULT_FEATURES);
+        for (let i = 0; i < rows.length; i += BATCH) await file.write(rows.slice(i, i + BATCH));
+        await file.close();
+      } catch (error) {
+        // The next fold empties the journal, where these still stand.
+        this.#pending = [...rows, ...this.#pending];
+        throw error;
+      }
       this.#shards.push(name);
       await this.#publish();
       // What came in meanwhile goes back into the journal; the rest is in the shard.
