@@ -20,6 +20,11 @@ function log(line: string): void {
   process.stdout.write(`${new Date().toISOString()} ${line.replace(/[\u0000-\u001f\u007f-\u009f]+/g, " ")}\n`);
 }
 
+/** Begins the log anew if it is large; it is open for appending, so that what comes next stands at its beginning. */
+function trimLog(): void {
+  if ((statSync(agentLog(), { throwIfNoEntry: false })?.size ?? 0) > LOG_LIMIT) truncateSync(agentLog());
+}
+
 /** Tells whoever started this process that there is an agent now. */
 function ready(): void {
   try {
@@ -43,7 +48,7 @@ async function main(): Promise<void> {
   }
   // With the lock in hand a socket file can only be a dead agent's.
   rmSync(socket, { force: true });
-  if ((statSync(agentLog(), { throwIfNoEntry: false })?.size ?? 0) > LOG_LIMIT) truncateSync(agentLog());
+  trimLog();
   const core = await openCore();
   let last = Date.now();
   let listeners = 0;
@@ -68,6 +73,7 @@ async function main(): Promise<void> {
   });
   setInterval(
     () => {
+      trimLog();
       if (core.active() > 0 || listeners > 0) last = Date.now();
       if (Date.now() - last > IDLE * 1000) void stop(`nothing to do for ${IDLE} s`);
     },

@@ -11,6 +11,8 @@ import type { JobRecords } from "./records.js";
 const SAVE_INTERVAL = 1000;
 /** Milliseconds between two events of one job. */
 const EMIT_INTERVAL = 200;
+/** Milliseconds until the end of a job is written again that could not be: the disk is full. */
+const SAVE_AGAIN = 5000;
 /** Milliseconds after which jobs that another process drives are looked at again by a job that waits for them. */
 const LOOK_INTERVAL = 2000;
 
@@ -105,8 +107,18 @@ export class LiveJob {
     for (const key of ["submitting", "cancelling", "held", "reason", "expectedStart"] as const) delete record[key];
     Object.assign(record, outcome);
     record.endedAt ??= new Date().toISOString();
-    this.changed(true);
-    this.#jobs.drop(this);
+    this.#end();
+  }
+
+  #end(): void {
+    try {
+      this.changed(true);
+      this.#jobs.drop(this);
+    } catch {
+      // Who waits for it hears of it all the same; it stays here, as it is newer than its file.
+      this.#jobs.emit({ type: "job", job: structuredClone(this.record) });
+      this.#timer = setTimeout(() => this.#end(), SAVE_AGAIN);
+    }
   }
 
   /** Forgets what was to be told a moment later. */

@@ -190,6 +190,15 @@ function signalGroup(group: string, signal: NodeJS.Signals): void {
   }
 }
 
+/** Signals the batch shell that its time is nearly up. */
+function warn(shell: number, signal: NodeJS.Signals): void {
+  try {
+    if (shell > 0) process.kill(shell, signal);
+  } catch {
+    // It has ended, and its exit code is about to be written.
+  }
+}
+
 /** One look at a running job. */
 function check(id: string, r: Running, now: number): void {
   const folder = jobFolder(id);
@@ -207,9 +216,8 @@ function check(id: string, r: Running, now: number): void {
         elapsed >= r.job.limit - r.job.warn.seconds
       ) {
         r.warned = true;
-        const shell = Number(readText(join(folder, "shell")));
         // A job that is shorter than the warning is warned at once by SLURM too.
-        if (shell > 0) process.kill(shell, r.job.warn.signal);
+        warn(Number(readText(join(folder, "shell"))), r.job.warn.signal);
       }
     } else if (now >= r.ending.killAt) signalGroup(r.group, "SIGKILL");
     return;
