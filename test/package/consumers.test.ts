@@ -1,22 +1,25 @@
 import { execFileSync, spawnSync } from "node:child_process";
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { ROOT } from "../support/sandbox.js";
+import { python, ROOT } from "../support/sandbox.js";
 
 let folder: string;
 let env: NodeJS.ProcessEnv;
 
 /** The package as npm would publish it, installed in a folder that knows nothing of the workspace. */
 beforeAll(() => {
-  folder = mkdtempSync(join(tmpdir(), "consumer-"));
+  // Where npx would put it: a cache that may be emptied any time.
+  folder = join(mkdtempSync(join(tmpdir(), "consumer-")), "_npx", "0a1b2c");
+  mkdirSync(folder, { recursive: true });
+  const home = dirname(dirname(folder));
   env = {
     ...process.env,
-    XDG_RUNTIME_DIR: join(folder, "run"),
-    XDG_STATE_HOME: join(folder, "state"),
-    XDG_CACHE_HOME: join(folder, "cache"),
-    XDG_DATA_HOME: join(folder, "data"),
+    XDG_RUNTIME_DIR: join(home, "run"),
+    XDG_STATE_HOME: join(home, "state"),
+    XDG_CACHE_HOME: join(home, "cache"),
+    XDG_DATA_HOME: join(home, "data"),
   };
   const packed =
     execFileSync("npm", ["pack", "--pack-destination", folder, "--silent"], {
@@ -41,11 +44,11 @@ beforeAll(() => {
     ],
     { cwd: folder },
   );
-  mkdirSync(join(folder, "run"), { mode: 0o700 });
+  mkdirSync(join(home, "run"), { mode: 0o700 });
 }, 300_000);
 afterAll(() => {
   spawnSync(join(folder, "node_modules/.bin/yale"), ["agent", "stop"], { env });
-  rmSync(folder, { recursive: true, force: true });
+  rmSync(dirname(dirname(folder)), { recursive: true, force: true });
 });
 
 function node(args: string[]): string {
@@ -158,5 +161,28 @@ void use;
         /^export (declare )?(interface|type|const|function|class)/.test(line) && !/\*\/\s*$/.test(lines[i - 1] ?? ""),
     );
     expect(bare).toEqual([]);
+  });
+});
+
+describe("npx yale-jobs setup", () => {
+  it("keeps a copy for Jupyter, which lives on when npx's cache is emptied", () => {
+    const home = dirname(dirname(folder));
+    const venv = join(home, "venv");
+    // That of the tests, by links: only added to here.
+    execFileSync("cp", ["-al", dirname(dirname(python())), venv]);
+    const tslab = join(ROOT, ".yale", "tslab", "node_modules", "tslab");
+    const args = ["setup", "--python", join(venv, "bin", "python"), "--tslab", tslab];
+    node([join(folder, "node_modules/yale-jobs/dist/cli.cjs"), ...args]);
+    const spec = JSON.parse(readFileSync(join(venv, "share/jupyter/kernels/tslab/kernel.json"), "utf8")) as {
+      metadata: { yale_jobs: { command: string[] } };
+    };
+    const [program = "", ...command] = spec.metadata.yale_jobs.command;
+    expect(command[0]).toBe(join(home, "data/yale-jobs/app/node_modules/yale-jobs/dist/cli.cjs"));
+    rmSync(join(folder, "node_modules"), { recursive: true });
+    // With its dependencies: an estimate reads pages, which takes pdf.js.
+    const pdf = join(ROOT, "notebooks/material/declaration.pdf");
+    const said = execFileSync(program, [...command, "source", "inspect", pdf], { env, encoding: "utf8" });
+    expect(said).toMatch(/4 pages/);
+    execFileSync(program, [...command, "agent", "stop"], { env });
   });
 });

@@ -130,7 +130,7 @@ export async function uninstall(options: SetupOptions = {}): Promise<void> {
     await removeWheel(python);
     // pip leaves the folders that its files were in.
     for (const share of [python.prefix, userBase(python)])
-      dropEmpty(join(share, "share", "jupyter", "labextensions", "@yale-jobs", "labextension"), "labextensions");
+      dropEmpty(join(share, "share", "jupyter", "labextensions", "@yale-jobs"), "labextensions");
     say(`extension: removed from ${python.prefix}`);
   }
   for (const kernels of new Set([kernelsFolder(python), join(python.prefix, "share", "jupyter", "kernels")])) {
@@ -184,7 +184,7 @@ function keep(say: (line: string) => void): string {
   const from = parts.slice(0, cache + 2).join(sep);
   const to = appHome();
   rmSync(to, { recursive: true, force: true });
-  cpSync(from, to, { recursive: true, verbatimSymlinks: true });
+  cpSync(join(from, "node_modules"), join(to, "node_modules"), { recursive: true, verbatimSymlinks: true });
   say(`package: copied to ${to}`);
   return join(to, ...parts.slice(cache + 2));
 }

@@ -105,12 +105,15 @@ export function onPath(name: string): string | undefined {
 /** Asks a Python. Throws UsageError if it is none. */
 export async function askPython(python: string): Promise<PythonFacts> {
   const { code, stdout, all } = await runProgram(python, ["-c", FACTS]);
-  if (code !== 0)
-    throw new UsageError(
-      `${python} is no Python that can be asked: ${all.split("\n").at(-1) ?? ""}`,
-      "Name that of your JupyterLab with --python /path/to/python.",
-    );
-  return JSON.parse(stdout) as PythonFacts;
+  try {
+    if (code === 0) return JSON.parse(stdout) as PythonFacts;
+  } catch {
+    // Some other program that ends well.
+  }
+  throw new UsageError(
+    `${python} is no Python that can be asked: ${all.split("\n").at(-1) || "it says nothing"}.`,
+    "Name that of your JupyterLab with --python /path/to/python.",
+  );
 }
 
 /**
