@@ -271,6 +271,16 @@ describe("a host key", () => {
     expect(readFileSync(join(box.home, ".ssh", "known_hosts"), "utf8")).toContain(String(bed.ports.key));
   });
 
+  it("that is not known is not confirmed by a number that a script sends for a push", async () => {
+    const file = join(box.home, ".ssh", "known_hosts");
+    writeFileSync(file, "");
+    const cli = [CLI, "login", "key"];
+    const ran = await box.run(process.execPath, cli, { input: "1\n" });
+    expect([ran.code, ran.stderr]).toEqual([10, expect.stringContaining("was not confirmed. Nothing was sent to it.")]);
+    expect(readFileSync(file, "utf8")).toBe("");
+    expect((await box.run(process.execPath, cli, { input: "yes\n" })).code).toBe(0);
+  });
+
   it("that has changed is refused without a question", async () => {
     const ran = await box.yale("login", "changed");
     expect(ran.code).toBe(10);

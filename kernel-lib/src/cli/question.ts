@@ -128,7 +128,7 @@ async function question(
         remark(piped === undefined ? "Declined." : "Declined: standard input has ended.");
         return "declined";
       }
-      answers.push(prompt.fields.length === 1 ? choiceValue(prompt, typed) : typed);
+      answers.push(numberMeansChoice(prompt, piped !== undefined) ? choiceValue(prompt, typed) : typed);
     }
     onAnswer();
     await core.answer(prompt.id, answers);
@@ -141,6 +141,14 @@ async function question(
   } finally {
     release();
   }
+}
+
+/**
+ * Whether a number may stand for a choice. A script's `1` is meant for a push and was written before anybody saw the
+ * question: it vouches for no machine, which takes `yes` or the fingerprint.
+ */
+function numberMeansChoice(prompt: Prompt, piped: boolean): boolean {
+  return prompt.fields.length === 1 && !(piped && prompt.kind === "host_key");
 }
 
 /** What is sent for what was typed: the number of a choice stands for its value. */
