@@ -116,6 +116,17 @@ describe("yale cluster info", () => {
   });
 });
 
+it("the first job for GPUs on a cluster that was never asked goes where GPUs are", async () => {
+  rmSync(join(box.home, "state", "yale-jobs", "clusters"), { recursive: true, force: true });
+  writeFileSync(join(box.home, "first.sh"), "#!/bin/bash\necho there\n");
+  const { code, stderr } = await box.yale("jobs", "run", "first.sh", "--gpus", "1", "--wait");
+  expect([code, stderr]).toEqual([0, expect.not.stringContaining("refused")]);
+  expect(box.records().find((r) => r.spec.script?.name === "first.sh")?.spec.resources).toMatchObject({
+    gpus: "1",
+    partition: "gpu",
+  });
+});
+
 describe("a quota", () => {
   it("that is full is told before anything is sent, in words that help", async () => {
     rmSync(join(box.home, "state", "yale-jobs", "clusters"), { recursive: true, force: true });

@@ -8,10 +8,11 @@ import type { JobRecord } from "../protocol.js";
 import { turnOf } from "./after.js";
 import type { SubmissionBudget } from "./budget.js";
 import { JOB_FILE, jobFileText } from "./job-file.js";
+import { knownCluster } from "./known.js";
 import type { Lines } from "./lines.js";
 import type { LiveJob, LiveJobs } from "./live.js";
 import { isOfTheLine, overLine, pauseAfter } from "./over-line.js";
-import { type JobFile, jobFiles, type ResolvedJob, scriptPlan } from "./plan.js";
+import { checkedJob, gpuCount, type JobFile, jobFiles, type ResolvedJob, scriptPlan } from "./plan.js";
 import { type Submission, submissionToken, submitOnce, withdrawSubmission } from "./submit.js";
 
 /** Somebody cancelled it, and the scheduler will not get it any more. */
@@ -63,6 +64,7 @@ export class Enqueuer {
     const dataset = (await this.#stagedBefore(job, live)) ?? (await this.#prepare(job, live));
     record.state = "uploading";
     live.changed(true);
+    await this.#completeByCluster(job, live);
     record.jobDir = await overLine(this.#host.lines, job, live, (transport) =>
       stageJob(transport, job, {
         id: record.id,
@@ -74,6 +76,28 @@ export class Enqueuer {
         },
       }),
     );
+  }
+
+  /**
+   * A job for GPUs that was submitted before its cluster was ever asked, as the first one to a new cluster is, has no
+   * partition, and SLURM's default one seldom has GPUs: it is held against the rules again now that the line is open.
+   */
+  async #completeByCluster(job: ResolvedJob, live: LiveJob): Promise<void> {
+    const { spec, cluster } = job;
+    if (cluster.scheduler !== "slurm" || spec.resources.partition !== undefined || gpuCount(spec) === 0) return;
+    if (knownCluster(cluster) === undefined) {
+      const { clusterInfo } = await import("./cluster-info.js");
+      await overLine(this.#host.lines, job, live, (transport) =>
+        // If it can't say, the submission itself will.
+        clusterInfo(cluster, transport).catch((error: unknown) => {
+          if (isOfTheLine(error)) throw error;
+        }),
+      );
+    }
+    const completed = await checkedJob(live.record.spec);
+    spec.resources = completed.spec.resources;
+    live.record.spec = { ...live.record.spec, resources: spec.resources };
+    live.changed(true);
   }
 
   /**
