@@ -34,3 +34,16 @@ it("a site that asks inside each session is known to the next agent, until it as
   expect(await next.firstSession(line(""), undefined)).toBe(false);
   (await fresh()).checkSilent("duo", line("").target, silent);
 });
+
+it("a site that is known by a refusal only stays known after a session that was approved", async () => {
+  const first = await fresh();
+  const refused = line("");
+  refused.shell.run = async () => {
+    throw new Error("The shell on the far side ended.");
+  };
+  refused.ended = () => ({ code: 1, said: "" });
+  await expect(first.firstSession(refused, undefined)).rejects.toThrow(/login_duo/);
+  await first.firstSession(line(""), undefined);
+  const next = await fresh();
+  expect(() => next.checkSilent("duo", line("").target, silent)).toThrow(/would send a push/);
+});

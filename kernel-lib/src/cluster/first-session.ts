@@ -3,7 +3,7 @@
  * second factor inside each session (`ForceCommand login_duo`): opening one is what sends the push there.
  */
 import { createHash } from "node:crypto";
-import { existsSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { LoginError } from "../errors.js";
 import { stateDir } from "../paths.js";
@@ -31,27 +31,41 @@ export interface NewLine {
 }
 
 /**
- * Targets that ask inside every session, by their own words or as far as can be told: nothing is opened there without a
- * person. An empty file for each, since the next agent is not to learn it by a push that nobody asked for.
+ * Targets that ask inside every session, by their own words (`forced`) or as far as can be told (`refused`): nothing is
+ * opened there without a person. A file for each, since the next agent is not to learn it by a push that nobody asked for.
  */
 const pushInside = {
   has(target: string): boolean {
-    return existsSync(this.file(target));
+    return existsSync(fileOf(target));
   },
-  set(target: string, asks: boolean): void {
-    const file = this.file(target);
-    try {
-      if (asks) {
-        mkdirSync(dirname(file), { recursive: true, mode: 0o700 });
-        writeFileSync(file, "", { mode: 0o600 });
-      } else rmSync(file, { force: true });
-    } catch {
-      // A full disk keeps nobody from working on a line that is open.
-    }
+  note(target: string, how: "forced" | "refused"): void {
+    const file = fileOf(target);
+    quietly(() => {
+      mkdirSync(dirname(file), { recursive: true, mode: 0o700 });
+      writeFileSync(file, how, { mode: 0o600 });
+    });
   },
-  file: (target: string) =>
-    join(stateDir(), "asks-inside", createHash("sha256").update(target).digest("hex").slice(0, 32)),
+  /** A session without a command of the site's own. Where none was ever seen, one that was approved looks the same. */
+  plain(target: string): void {
+    const file = fileOf(target);
+    quietly(() => {
+      if (readFileSync(file, "utf8") === "forced") rmSync(file);
+    });
+  },
 };
+
+function fileOf(target: string): string {
+  return join(stateDir(), "asks-inside", createHash("sha256").update(target).digest("hex").slice(0, 32));
+}
+
+/** A full disk keeps nobody from working on a line that is open. */
+function quietly(work: () => void): void {
+  try {
+    work();
+  } catch {
+    // It is learned again.
+  }
+}
 
 /** Throws LoginError where nobody may be asked, and opening would send a push. */
 export function checkSilent(name: string, target: string, login: LoginOptions): void {
@@ -71,14 +85,15 @@ export async function firstSession(line: NewLine, signal: AbortSignal | undefine
   try {
     const { stdout } = await line.shell.run(probe, { timeout: FIRST_SESSION_TIME, ...(signal && { signal }) });
     const forced = stdout === "forced";
-    pushInside.set(line.target, forced);
+    if (forced) pushInside.note(line.target, "forced");
+    else pushInside.plain(line.target);
     return forced;
   } catch (error) {
     const { code, said } = await line.ended();
     // Without a code it was ended from here: its time was up.
     if (code === undefined || code === null || signal?.aborted) throw error;
     if (code === 1 && said === "") {
-      pushInside.set(line.target, true);
+      pushInside.note(line.target, "refused");
       throw new LoginError(
         `${line.name} let the key in and then refused the session without a word. That is what a second factor inside the session (login_duo) looks like when its push is refused or nobody answers it.`,
         `Run \`yale login ${line.name}\` and approve the push on your telephone. Nothing is tried again by itself.`,
