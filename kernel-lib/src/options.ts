@@ -78,11 +78,22 @@ export function checkName(value: unknown): string {
   return value;
 }
 
-/** Name of an environment variable. */
+/** Names by which programs look for secrets, such as HF_TOKEN, AWS_SECRET_ACCESS_KEY and PGPASSWORD. */
+const SECRET = /(?:token|secret|password|passphrase|passwd|api_?key|access_?key)$/i;
+
+/**
+ * Value of an environment variable. One whose name is that of a secret is refused: values stand in job.sh, in job.json
+ * and in the records.
+ */
 export function checkVariable(name: string, value: unknown): string {
   if (!/^[A-Za-z_][A-Za-z0-9_]{0,127}$/.test(name)) refuse("variables", name, "a name of letters, digits and _");
   if (typeof value !== "string" || /\u0000/.test(value))
     refuse(`variables.${name}`, value, "a text without zero bytes");
+  if (SECRET.test(name))
+    throw new UsageError(
+      `variables: ${name} is the name of a secret, and variables are written into job.sh.`,
+      "Keep it in a file on the cluster that only you can read (`hf auth login` there does so for Hugging Face), and let the script read it.",
+    );
   return value;
 }
 

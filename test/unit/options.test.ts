@@ -81,6 +81,18 @@ describe("specifications", () => {
     expect(ocrSpec("/x/a\nb.pdf").name).toBe("ocr a?b");
   });
 
+  it("refuses variables by whose names programs look for secrets", () => {
+    for (const name of ["HF_TOKEN", "PGPASSWORD", "AWS_SECRET_ACCESS_KEY", "OPENAI_API_KEY"]) {
+      const words = refused(() => ocrSpec("a.pdf", { variables: { [name]: "canary" } }));
+      expect(words).toContain(name);
+      expect(words).not.toContain("canary");
+    }
+    expect(ocrSpec("a.pdf", { variables: { HF_HOME: "/x", TOKENS: "8" } }).variables).toEqual({
+      HF_HOME: "/x",
+      TOKENS: "8",
+    });
+  });
+
   it("refuses a job without a source", () => expect(refused(() => ocrSpec([]))).toContain("source"));
 
   it("takes a script's text as it is and guesses who runs it", () => {
