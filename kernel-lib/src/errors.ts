@@ -192,10 +192,21 @@ export function isYaleError(error: unknown): error is YaleError {
   return error instanceof Error && "code" in error && "what" in error && "fix" in error;
 }
 
+/** What helps against errors of the machine, by the operating system's names: no fault of ours, to be reported to nobody. */
+const MACHINE: Readonly<Record<string, string>> = {
+  EACCES:
+    "That place is not yours to write to: change its permissions, or set XDG_STATE_HOME, XDG_CACHE_HOME and XDG_DATA_HOME to folders of yours.",
+  EROFS: "That place can only be read: set XDG_STATE_HOME, XDG_CACHE_HOME and XDG_DATA_HOME to folders of yours.",
+  ENOSPC: "The disk is full: make room, then try again.",
+  EDQUOT: "Your quota is used up: make room, then try again.",
+};
+
 /** {@link ErrorData} of anything thrown; what is not ours becomes `internal` with its message. */
 export function errorData(error: unknown): ErrorData {
   if (isYaleError(error)) return { code: error.code, what: error.what, fix: error.fix };
   const what = error instanceof Error ? error.message : String(error);
+  const found = error instanceof Error && "code" in error ? MACHINE[String(error.code)] : undefined;
+  if (found !== undefined) return { code: "internal", what, fix: found };
   return {
     code: "internal",
     what,

@@ -1,5 +1,5 @@
 import { expect, it } from "vitest";
-import { type ErrorCode, exitCodeOf } from "../../kernel-lib/src/errors.js";
+import { type ErrorCode, errorData, exitCodeOf } from "../../kernel-lib/src/errors.js";
 import { endError } from "../../kernel-lib/src/jobs/job.js";
 import type { JobRecord, JobState } from "../../kernel-lib/src/protocol.js";
 
@@ -40,4 +40,16 @@ it.each([
   expect(exitCodeOf(error)).toBe(exit);
   expect(error.message).toContain("abcdef0001 (letters): Why.");
   expect(error.fix).toBe("What to do.");
+});
+
+it("the log of an earlier attempt is no reason why a job was kept from running", () => {
+  const logTail = ["tick"];
+  expect(endError({ ...ended("failed", "scheduler"), logTail }).message).not.toContain("tick");
+  expect(endError({ ...ended("failed", "job_failed"), logTail }).message).toContain("| tick");
+});
+
+it("a place that can't be written to is told as such, and as no fault of ours", () => {
+  const { fix } = errorData(Object.assign(new Error("EACCES: permission denied, mkdir '/x'"), { code: "EACCES" }));
+  expect(fix).toContain("XDG_STATE_HOME");
+  expect(errorData(new Error("odd")).fix).toContain("please report it");
 });

@@ -276,8 +276,11 @@ export function endError(record: JobRecord): JobFailedError {
   const kept = KEPT_FROM_RUNNING.find((code) => record.state === "failed" && code === record.error?.code);
   const code = kept ?? ended;
   const what = record.error?.what ?? record.reason ?? `It ended as ${record.state}.`;
+  // A job that was kept from running has at most the log of an earlier attempt, which has nothing to do with it.
   const tail =
-    record.logTail.length === 0 ? "" : `\n  The log ends with:\n${record.logTail.map((l) => `  | ${l}`).join("\n")}`;
+    kept !== undefined || record.logTail.length === 0
+      ? ""
+      : `\n  The log ends with:\n${record.logTail.map((l) => `  | ${l}`).join("\n")}`;
   const fix =
     record.error?.fix ||
     `See \`yale jobs logs ${record.id}\`; \`yale jobs retry ${record.id}\` goes on where it stopped.`;
