@@ -31,7 +31,7 @@ export function cellOf(spec: JobSpec, folder?: string): string {
   if (spec.modules !== undefined) call("modules", ...spec.modules);
   call("variables", spec.variables);
   call("maxSamples", spec.maxSamples);
-  call("datasetPath", spec.datasetPath);
+  if (spec.sources.length > 0) call("datasetPath", spec.datasetPath);
   call("shards", spec.shards);
   call("retries", spec.retries);
   const [first] = spec.after ?? [];
@@ -45,7 +45,9 @@ export function cellOf(spec: JobSpec, folder?: string): string {
   for (const [name, value] of Object.entries(spec.labels ?? {})) call("label", name, value);
   if (spec.output !== undefined) call("output", near(spec.output));
   let head: string;
-  if (spec.kind === "ocr") head = `yale.ocr(${sources})`;
+  // Without a source the builder must be told at once where the pages are.
+  const there = spec.datasetPath === undefined ? "" : `, ${literal({ datasetPath: spec.datasetPath })}`;
+  if (spec.kind === "ocr") head = `yale.ocr(${spec.sources.length === 0 ? `[]${there}` : sources})`;
   else {
     const { script } = spec;
     if (spec.dataFrom !== undefined) call("data", { id: spec.dataFrom });

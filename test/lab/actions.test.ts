@@ -228,8 +228,11 @@ describe("words from outside", () => {
     await page.locator(".jp-yj-results:visible .jp-yj-part").first().waitFor();
     // A notebook that somebody sent, with an output that is no job at all, or one made to hurt.
     const saved = at.box.records()[0];
+    // Of another machine, or long forgotten here.
+    const forgotten = { ...saved, id: "0000000001", spec: { ...saved?.spec, name: "from elsewhere" } };
     const cells = [
       saved,
+      forgotten,
       { ...saved, spec: 7 },
       { ...saved, id: "0000000000", spec: { name: { toString: 1 } } },
       null,
@@ -254,6 +257,9 @@ describe("words from outside", () => {
     await at.tab.command("docmanager:open", { path: "sent.ipynb" });
     await page.locator(".jp-OutputArea .jp-yj-card h3", { hasText: HOSTILE }).waitFor();
     await expect.poll(() => page.getByText("can't be read").count()).toBe(4);
+    const elsewhere = page.locator(".jp-OutputArea .jp-yj-card", { hasText: "from elsewhere" });
+    await elsewhere.getByText("does not know the job").waitFor();
+    expect(await elsewhere.getByRole("button").filter({ visible: true }).count()).toBe(0);
     expect(await page.evaluate(() => (window as never as { hits: number[] }).hits)).toEqual([]);
     expect(await page.locator('img[src="x"]').count()).toBe(0);
     await at.tab.closeNotifications();
@@ -321,5 +327,24 @@ describe("the agent", () => {
     await page.getByText("The agent of Yale Jobs does not run").waitFor();
     await at.box.yale("jobs", "ls");
     await page.locator(`${PANEL}:not(.jp-mod-dead)`).waitFor();
+  });
+});
+
+describe("the extension", () => {
+  it("goes without a trace when it is switched off", async () => {
+    const { page } = at.tab;
+    await page.evaluate(() =>
+      (
+        window as unknown as { jupyterapp: { deactivatePlugin(id: string): Promise<string[]> } }
+      ).jupyterapp.deactivatePlugin("@yale-jobs/labextension:plugin"),
+    );
+    await page.locator(PANEL).waitFor({ state: "detached" });
+    await page.locator(".jp-yj-status").waitFor({ state: "detached" });
+    const left = await page.evaluate(() =>
+      (window as unknown as { jupyterapp: { commands: { listCommands(): string[] } } }).jupyterapp.commands
+        .listCommands()
+        .filter((id) => id.startsWith("yale-jobs:")),
+    );
+    expect(left).toEqual([]);
   });
 });

@@ -87,6 +87,9 @@ describe("with a login", () => {
     await new Promise<void>((done) => site.listen(0, "127.0.0.1", done));
     try {
       at.tab = await Tab.open(at.context, at.lab);
+      // Our own page, below the prefix, has all of it.
+      await at.tab.showPanel();
+      await at.tab.page.getByText("No jobs yet.").waitFor();
       const page = await at.context.newPage();
       await page.goto(`http://127.0.0.1:${(site.address() as AddressInfo).port}/`);
       const calls = at.lab.log.split("\n").length;

@@ -115,6 +115,12 @@ export class Lab {
         return undefined;
       }
     });
+    // The file is there a moment before the server listens.
+    for (let up = false; !up; )
+      up = await fetch(`${url}api`).then(
+        (response) => response.ok,
+        () => false,
+      );
     return new Lab(server, log, url, root);
   }
 

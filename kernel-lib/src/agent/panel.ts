@@ -2,6 +2,7 @@
  * What the JupyterLab panel asks beyond the verbs of the core: lists that are light enough for ten thousand jobs, what a
  * form offers, and the pages of a job's results. Jobs and pages are named by id and key; no path comes from outside.
  */
+import { existsSync } from "node:fs";
 import { stat } from "node:fs/promises";
 import { homedir } from "node:os";
 import { join, resolve } from "node:path";
@@ -34,8 +35,8 @@ export interface Picture {
 const MAX_WIDTH = 4000;
 /** Pictures that every browser shows as they are. */
 const SHOWN: ReadonlySet<string> = new Set(["image/png", "image/jpeg", "image/gif", "image/webp"]);
-/** Jobs whose order of pages is remembered. */
-const KEPT = 4;
+/** Jobs whose results are remembered: as many as a person has open. */
+const KEPT = 8;
 
 interface Index {
   stamp: string;
@@ -46,6 +47,8 @@ interface Index {
 export class Panel implements PanelCalls {
   readonly #core: Core;
   readonly #indexes = new Map<string, Index>();
+  /** Where the results of jobs lie whose pages are looked at; bringing them here may take the cluster. */
+  readonly #folders = new Map<string, { folder: string; complete: boolean; end: string }>();
 
   constructor(core: Core) {
     this.#core = core;
@@ -91,7 +94,7 @@ export class Panel implements PanelCalls {
   }
 
   async pages(id: string, search?: string): Promise<PageList> {
-    const { folder, complete } = await this.#core.results(id);
+    const { folder, complete } = await this.#results(id, search !== undefined);
     const { pages } = await this.#index(folder);
     if (search === undefined || search.trim() === "") return { folder, complete, pages };
     const wanted = folded(search.trim());
@@ -102,7 +105,7 @@ export class Panel implements PanelCalls {
   }
 
   async page(id: string, key: string): Promise<PageText> {
-    const { folder } = await this.#core.results(id);
+    const { folder } = await this.#results(id, true);
     const row = await readResult(folder, key);
     if (row !== undefined) return textOf(row);
     throw new UsageError("The results hold no such page.", "Open the results again: they may have changed.");
@@ -130,6 +133,21 @@ export class Panel implements PanelCalls {
       // A format that sharp does not read, such as JPEG 2000.
       return SHOWN.has(mime) ? { bytes: page.image, mime } : undefined;
     }
+  }
+
+  /** The results as they are now; `shown`: as they were shown last, where that can still be had. */
+  async #results(id: string, shown: boolean): Promise<{ folder: string; complete: boolean }> {
+    const { attempt, endedAt } = await this.#core.get(id);
+    const end = `${attempt} ${endedAt ?? ""}`;
+    const known = this.#folders.get(id);
+    // What is whole does not change unless the job is run again; the cache it lies in may be emptied.
+    const same = known !== undefined && (shown || (known.complete && known.end === end));
+    if (same && existsSync(join(known.folder, "state.json"))) return known;
+    const { folder, complete } = await this.#core.results(id);
+    this.#folders.delete(id);
+    this.#folders.set(id, { folder, complete, end });
+    for (const oldest of [...this.#folders.keys()].slice(0, -KEPT)) this.#folders.delete(oldest);
+    return { folder, complete };
   }
 
   /** The order of a folder's pages, read once as long as the folder does not change. */
