@@ -1,4 +1,4 @@
-/** Real jobs on the toy cluster, watched as the service watches them, without the service. */
+/** Real jobs on the toy cluster or this machine, watched as the service watches them, without the service. */
 import { posix } from "node:path";
 import { openTransport } from "../../kernel-lib/src/cluster/registry.js";
 import { type Transport, writeFile } from "../../kernel-lib/src/cluster/transport.js";
@@ -85,12 +85,24 @@ export class JobBench {
     );
   }
 
+  /** For the scheduler `slurm` over SSH, for `local` on this machine. */
   static async open(bed: Bed, scheduler: Scheduler = slurm): Promise<JobBench> {
     const box = new Sandbox().enter();
     bed.writeSshFolder(box.home);
-    const cluster = await bed.cluster("key", { policy: { pollSeconds: 1, minTaskMinutes: 0, taskMinutes: 0 } });
+    const { kind } = scheduler;
+    const policy = { pollSeconds: 1, minTaskMinutes: 0, taskMinutes: 0 };
+    const cluster = await bed.cluster("key", {
+      policy,
+      scheduler: kind,
+      ...(kind === "local" && { transport: "local" }),
+    });
     const line = await openTransport(cluster, { ask: async () => null });
     return new JobBench(bed, box, cluster, line, scheduler);
+  }
+
+  /** Path of a job's folder, or in it. */
+  path(...parts: string[]): string {
+    return this.scheduler.kind === "local" ? posix.join(this.box.home, ...parts) : this.bed.home(...parts);
   }
 
   async close(): Promise<void> {
@@ -138,7 +150,7 @@ export class JobBench {
   async submit(wish: Wish): Promise<TestJob> {
     const id = newJobId();
     const spec = this.spec(wish);
-    const jobDir = this.bed.home("yale", id);
+    const jobDir = this.path("yale", id);
     const sftp = await this.line.sftp();
     for (const folder of ["output", "runner", ...(wish.noLogFolder ? [] : ["log"])])
       await sftp.mkdir(posix.join(jobDir, folder));

@@ -69,8 +69,6 @@ const ENDS: Partial<Record<JobState, { code: string; what: string; fix: (again: 
   lost: { code: "job_failed", what: "The scheduler knows nothing of it any more.", fix: (again) => `${again}.` },
 };
 
-const NEVER = "The job after which it was to start did not end well, so it never started (DependencyNeverSatisfied).";
-
 /** The state a job ends in. Exit 3 of a runner is `completed`: pages in error are counted and stand in their column. */
 export function endOf(record: JobRecord, o: Observation): Outcome {
   const ocr = record.spec.kind === "ocr";
@@ -81,9 +79,8 @@ export function endOf(record: JobRecord, o: Observation): Outcome {
     return { state: "completed", ...(pages === undefined ? {} : { reason: pages }) };
   }
   if (o.state === "cancelled") {
-    // Not by anybody's command: the job before it did not end as was asked. The accounts alone don't tell that.
-    const never = /^CANCELLED$/i.test(o.raw) && o.startedAt === undefined && (record.spec.after?.length ?? 0) > 0;
-    const reason = never ? NEVER : (o.reason ?? "It was cancelled.");
+    const reason = o.reason ?? "It was cancelled.";
+    // Not by anybody's command: the job before it did not end as was asked.
     const fix = /DependencyNeverSatisfied/.test(reason)
       ? `See why that job failed; after it has completed, ${again}.`
       : `${again}.`;

@@ -71,6 +71,7 @@ export function fromAccounts(a: Account, row?: QueueRow): Observation {
     signal,
     started: a.nodes !== "",
     reason: row?.reason ?? a.reason,
+    accounts: true,
     nodes: a.nodes,
     ...(by === undefined ? {} : { by, mine: by === a.uid }),
     ...(a.limit === undefined ? {} : { limit: a.limit }),
@@ -94,6 +95,8 @@ interface EndFacts {
   started: boolean;
   reason: string;
   nodes: string;
+  /** True if they come from the accounts. */
+  accounts?: boolean;
   /** Number of the user who cancelled it, and whether that is its owner. */
   by?: string;
   mine?: boolean;
@@ -125,7 +128,8 @@ function endReason(word: string, f: EndFacts): string | undefined {
         const who = f.mine ? "by you" : f.by === "0" ? "by an administrator of the cluster" : `by user ${f.by}`;
         return `Cancelled ${who}${f.started ? "" : " before it started"}.`;
       }
-      if (/^Dependency/.test(f.reason))
+      // The accounts name whoever cancels a job. What SLURM itself cancels before it starts is what waits in vain.
+      if (/^Dependency/.test(f.reason) || (f.accounts === true && !f.started))
         return "SLURM cancelled it: the job after which it was to start did not end well (DependencyNeverSatisfied).";
       return f.started ? "It was cancelled." : "It was cancelled before it started.";
     case "REVOKED":
