@@ -50,7 +50,7 @@ export async function buildExtension() {
   cpSync(join(here, "schema"), join(extensionFolder, "schemas", manifest.name), { recursive: true });
   const { name, version, description, license } = manifest;
   // `jupyter labextension list` holds these against the JupyterLab that is installed.
-  const dependencies = { "@jupyterlab/application": "^4.2.0" };
+  const dependencies = { "@jupyterlab/application": "^4.4.0" };
   const jupyterlab = {
     extension: true,
     schemaDir: "schema",

@@ -20,7 +20,7 @@ import {
 /** Name of the kernel specification: that of tslab, which notebooks name in their metadata. */
 export const KERNEL = "tslab";
 /** Oldest JupyterLab and Jupyter server that the extension runs in: major and minor version. */
-const OLDEST = { jupyterlab: [4, 2], jupyter_server: [2, 13] } as const;
+const OLDEST = { jupyterlab: [4, 4], jupyter_server: [2, 13] } as const;
 
 /** Options of {@link setUp}, {@link check} and {@link uninstall}. */
 export interface SetupOptions {
