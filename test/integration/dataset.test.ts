@@ -3,7 +3,7 @@ import { createHash } from "node:crypto";
 import { readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { readManifest, readPage, readRows, writeDataset } from "../../kernel-lib/src/dataset/index.js";
+import { readManifest, readPage, readResult, readRows, writeDataset } from "../../kernel-lib/src/dataset/index.js";
 import { isFault, type Page, type PageOrFault } from "../../kernel-lib/src/sources/index.js";
 import { jpeg } from "../support/material.js";
 import { python, ROOT, Sandbox } from "../support/sandbox.js";
@@ -50,6 +50,34 @@ print(json.dumps([len(out), out[24], d2["w"][:3]]))`;
       ["book#25", [60, 80], "JPEG", "büch <1>.pdf", 25, { none: ["f. 25r"] }, 25],
       [60, 60, 60],
     ]);
+  });
+
+  it("gives a page by its key wherever it lies, and reads little else", async () => {
+    const folder = join(box.home, "large");
+    // Pages that differ only in their keys, each as large as a scan; several batches in each of several shards.
+    const image = new Uint8Array(200_000).fill(7);
+    image.set(await jpeg(1, 60, 80));
+    await writeDataset(pages(200, image), { folder, batchBytes: 1 << 20, shardBytes: 10 << 20 });
+    const bytesRead = () => Number(/^rchar: (\d+)/.exec(readFileSync("/proc/self/io", "utf8"))?.[1]);
+    for (const n of [1, 77, 200]) {
+      const before = bytesRead();
+      expect(await readPage(folder, `book#${n}`)).toMatchObject({ key: `book#${n}`, page: n, width: 60 });
+      expect(bytesRead() - before).toBeLessThan(4 << 20);
+    }
+    expect(await readPage(folder, "book#")).toBeUndefined();
+    expect(await readPage(folder, "book#2011")).toBeUndefined();
+  });
+
+  it("gives a page by its key also from files that Python wrote, whatever their layout", async () => {
+    const folder = join(box.home, "from-python");
+    const code = `
+import sys
+from datasets import Dataset
+rows = {"numbers": [[1.5, 2.5], []], "key": ["a", "ä"], "source": ["x", "y"], "page": [1, 2], "text": [None, "words"]}
+Dataset.from_dict(rows).save_to_disk(sys.argv[1])`;
+    execFileSync(python(), ["-c", code, folder], { env: box.env });
+    expect(await readResult(folder, "ä")).toMatchObject({ source: "y", page: 2, text: "words" });
+    expect(await readResult(folder, "b")).toBeUndefined();
   });
 
   it("has the same name for the same pages, whatever its shards, and another for others", async () => {

@@ -10,6 +10,7 @@ import { sniff } from "../images.js";
 import type { Json } from "../protocol.js";
 import type { LanguageMap, Page } from "../sources/index.js";
 import { arrow } from "./arrow.js";
+import { type Found, findInFile } from "./find.js";
 
 /** One page as a runner left it. */
 export interface ResultRow {
@@ -116,6 +117,33 @@ export async function* readRows(folder: string, options: ReadOptions = {}): Asyn
 
 /** The row with that key, or undefined. Only the keys of the others are looked at. */
 async function findRow(folder: string, key: string): Promise<Record<string, unknown> | undefined> {
+  const a = await arrow();
+  for (const path of await shardFiles(folder)) {
+    const found = await findInShard(path, key);
+    if (found === "unsure") return scanForRow(folder, key);
+    if (found !== undefined) return rowAt(columnsOf(found.batch), found.row, a);
+  }
+  return undefined;
+}
+
+async function findInShard(path: string, key: string): Promise<Found | "unsure" | undefined> {
+  const file = await open(path, "r").catch((cause: unknown) => {
+    throw new DatasetError(`${path} can't be read: ${(cause as Error).message}`, "It belongs to the dataset.", {
+      cause,
+    });
+  });
+  try {
+    return await findInFile(file, key);
+  } catch {
+    // Read from the start it is damaged too, and then that is said in words.
+    return "unsure";
+  } finally {
+    await file.close();
+  }
+}
+
+/** The same for files of any layout, from the start. */
+async function scanForRow(folder: string, key: string): Promise<Record<string, unknown> | undefined> {
   const a = await arrow();
   for await (const batch of readBatches(folder)) {
     const keys = batch.getChild("key");
