@@ -203,6 +203,18 @@ class Home {
   async open(folders: readonly string[]): Promise<void> {
     await fs.mkdir(this.root, { recursive: true });
     for (const folder of folders) await this.#folder(folder);
+    // Another download that ends at this moment takes the empty folder away between two of these steps.
+    for (let tries = 1; ; tries++) {
+      try {
+        return await this.#settle();
+      } catch (error) {
+        if (tries === 5 || (error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
+        this.#safe.delete(".part");
+      }
+    }
+  }
+
+  async #settle(): Promise<void> {
     this.#parts = join(this.root, ".part");
     await this.#folder(".part");
     const lock = join(this.#parts, "lock");
@@ -241,9 +253,14 @@ class Home {
 
   /** Everything is there: no part is needed any more. */
   async close(): Promise<void> {
+    const first = this.#lock !== undefined;
+    if (first)
+      // Folders in there are those of other downloads, which may still be at work.
+      for (const entry of await fs.readdir(this.#parts, { withFileTypes: true }))
+        if (!entry.isDirectory() && entry.name !== "lock") await fs.rm(join(this.#parts, entry.name), { force: true });
     this.leave();
-    await fs.rm(this.#parts, { recursive: true, force: true });
-    // The other download's parts are in there.
+    if (!first) await fs.rm(this.#parts, { recursive: true, force: true });
+    // Whoever ends last finds it empty.
     await fs.rmdir(join(this.root, ".part")).catch(() => undefined);
   }
 
