@@ -105,6 +105,11 @@ describe("specifications", () => {
     expect(refused(() => runSpec("no-such.py"))).toContain("no-such.py");
   });
 
+  it("refuses environments and modules that a command would take for options", () => {
+    expect(refused(() => ocrSpec("a.pdf", { env: "--help" }))).toContain("dash");
+    expect(refused(() => ocrSpec("a.pdf", { modules: ["-x"] }))).toContain("dash");
+  });
+
   it("refuses batch lines that are none", () => {
     expect(refused(() => ocrSpec("a.pdf", { extra: ["rm -rf /"] }))).toContain("#SBATCH");
     expect(refused(() => ocrSpec("a.pdf", { extra: ["#SBATCH --x\nrm"] }))).toContain("#SBATCH");

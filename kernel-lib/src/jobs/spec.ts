@@ -238,8 +238,8 @@ function common(kind: "ocr" | "run", name: string, o: JobOptions): Omit<JobSpec,
     resources,
     ...(o.datasetPath === undefined ? {} : { datasetPath: checkText("datasetPath", o.datasetPath) }),
     ...(o.maxSamples === undefined ? {} : { maxSamples: checkCount("maxSamples", o.maxSamples) }),
-    ...(o.env === undefined ? {} : { env: checkText("env", o.env) }),
-    ...(o.modules === undefined ? {} : { modules: o.modules.map((m) => checkText("modules", m)) }),
+    ...(o.env === undefined ? {} : { env: checkNoOption("env", o.env) }),
+    ...(o.modules === undefined ? {} : { modules: o.modules.map((m) => checkNoOption("modules", m)) }),
     ...(o.variables === undefined
       ? {}
       : { variables: Object.fromEntries(Object.entries(o.variables).map(([k, v]) => [k, checkVariable(k, v)])) }),
@@ -319,6 +319,14 @@ function checkText(option: string, value: unknown): string {
   if (typeof value !== "string" || value === "" || value.includes("\u0000") || value.includes("\n"))
     throw new UsageError(`${option}: got ${JSON.stringify(value)}.`, "Give a text on one line.");
   return value;
+}
+
+/** A text that becomes an argument of `conda activate` or `module load`, which would take `-x` for an option of theirs. */
+function checkNoOption(option: string, value: unknown): string {
+  const text = checkText(option, value);
+  if (text.startsWith("-"))
+    throw new UsageError(`${option}: got ${JSON.stringify(text)}.`, "A name does not begin with a dash.");
+  return text;
 }
 
 /** A file name may hold a line break; nothing can hold a zero byte. */
