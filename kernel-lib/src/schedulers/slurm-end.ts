@@ -147,9 +147,9 @@ function endReason(word: string, f: EndFacts): string | undefined {
     case "PREEMPTED":
       return "It had to make room for a job of higher priority.";
     case "FAILED":
-      // SLURM's own number for a batch script that could not be started.
-      if (f.signal === 53 || f.reason === "JobLaunchFailure")
-        return "It could not be started: its folder or its log file can't be opened on the node.";
+      // SLURM's own number for a batch script that could not be started. Its reason JobLaunchFailure says less: it stands
+      // also for a script that any other signal ended (22.05).
+      if (f.signal === 53) return "It could not be started: its folder or its log file can't be opened on the node.";
       return undefined;
     default:
       return undefined;
