@@ -38,10 +38,12 @@ export function renderRow(row: HTMLElement, job: JobRecord | undefined, words: W
   setText(name, oneLine(job.spec.name, 128));
   setText(state, words.state(job.state));
   setAttribute(state, "data-tone", tone(job.state));
+  // What may be cut off at the end of a narrow panel stands last.
+  const wrong = tone(job.state) === "bad" && job.error !== undefined ? [oneLine(job.error.what, 200)] : [];
   const where = job.spec.cluster === "local" ? [] : [words.cluster(job.spec.cluster)];
-  const text = [...where, words.time(job.createdAt, now), ...words.facts(job, now)].filter((f) => f !== "");
+  const text = [...wrong, ...words.facts(job, now), ...where, words.day(job.createdAt, now)].filter((f) => f !== "");
   setText(facts, text.join(" · "));
-  setAttribute(facts, "title", job.error?.what === undefined ? undefined : oneLine(job.error.what, 500));
+  setAttribute(facts, "title", text.join("\n"));
   const part = share(job);
   const busy = tone(job.state) === "busy";
   show(bar, busy);

@@ -107,14 +107,19 @@ export class Words {
     if (Number.isNaN(at)) return "";
     const date = new Date(at);
     const clock = date.toLocaleTimeString(this.#locale, { hour: "2-digit", minute: "2-digit" });
-    if (date.toDateString() === new Date(now).toDateString()) return clock;
-    const sameYear = date.getFullYear() === new Date(now).getFullYear();
-    const day = date.toLocaleDateString(this.#locale, {
-      day: "numeric",
-      month: "short",
-      ...(sameYear ? {} : { year: "numeric" }),
-    });
-    return `${day}, ${clock}`;
+    const day = this.day(iso, now);
+    return day === clock ? clock : `${day}, ${clock}`;
+  }
+
+  /** The same where there is little room: the time of today, the day of any other day. */
+  day(iso: string | undefined, now: number = Date.now()): string {
+    const at = iso === undefined ? Number.NaN : Date.parse(iso);
+    if (Number.isNaN(at)) return "";
+    const date = new Date(at);
+    if (date.toDateString() === new Date(now).toDateString())
+      return date.toLocaleTimeString(this.#locale, { hour: "2-digit", minute: "2-digit" });
+    const year: { year?: "numeric" } = date.getFullYear() === new Date(now).getFullYear() ? {} : { year: "numeric" };
+    return date.toLocaleDateString(this.#locale, { day: "numeric", month: "short", ...year });
   }
 
   /** Speed in the unit in which the number is easy to read. */

@@ -16,10 +16,7 @@ const at = withLab(async (box) => {
   const work = join(box.home, "work");
   await textPdf(work, "letters.pdf", 2);
   writeFileSync(join(work, "waits.sh"), "#!/bin/bash\necho started\nsleep 600\n");
-  writeFileSync(
-    join(work, "fails.sh"),
-    `#!/bin/bash\nprintf '%s\\n' ${JSON.stringify(`\u001b[31m${WORDS}`)}\nexit 3\n`,
-  );
+  writeFileSync(join(work, "fails.sh"), `#!/bin/bash\nprintf '\\033[31m%s\\n' '${WORDS}'\nexit 3\n`);
   writeNotebook(join(work, "cells.ipynb"), ['import { yale } from "yale-jobs";']);
 });
 
@@ -105,6 +102,7 @@ describe("jobs of a terminal", () => {
     const { page } = at.tab;
     await page.getByRole("tab", { name: "Log" }).click();
     await page.locator(".jp-yj-log", { hasText: WORDS }).waitFor();
+    expect(await page.locator(".jp-yj-log:visible").textContent()).not.toMatch(/\u001b|\[31m/);
     await page.getByLabel("Search the log").fill("onerror");
     await page.getByText("match 1 of 2").waitFor();
     await page.getByRole("button", { name: "Copy the log" }).click();
