@@ -19,15 +19,16 @@ export interface Range {
 
 /** The longest time that a timer of Node can have, some 24 days: the line's own keepalive finds what hangs. */
 const NO_LIMIT = 0x7fffffff;
-/** Printed before the output of a script: start-up files of login shells may print what they like before it. */
-const MARK = "yale-jobs-transfer-1";
+/** Milliseconds to look for tools: login shells that load modules take some of them. */
+const PROBE_TIME = 60_000;
 /** SHA-256 of the letter x: a tool is used if it knows it. */
 const X = "2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881";
 /** Ranges, and bytes of them, that one command hashes: so that what it says comes soon. */
 const RANGES = 256;
 const RANGE_BYTES = 512 << 20;
-/** Bytes of a listing (find): some millions of files. */
-const LISTING = 512 << 20;
+/** Files of one listing, and bytes of one of them: a far side that lists without end does not fill the memory. */
+const MOST_FILES = 2_000_000;
+const LONGEST_ENTRY = 1 << 16;
 
 // One word a line, so that the answer needs no care. openssl comes first: where sha256sum does not use the processor's own
 // instructions (Debian 12's does not) it takes a quarter of the time.
@@ -67,12 +68,12 @@ export class FarSide {
     this.finds = words.has("find");
   }
 
-  /** Looks once for each transport. Throws ConnectionError and InterruptedError. */
-  static of(transport: Transport, signal?: AbortSignal): Promise<FarSide> {
+  /** Looks once for each transport. Throws ConnectionError. */
+  static of(transport: Transport): Promise<FarSide> {
     let known = KNOWN.get(transport);
     if (known === undefined) {
       known = new FarSide(transport, new Set())
-        .run(PROBE, [], { ...(signal && { signal }) })
+        .run(PROBE, [], { timeout: PROBE_TIME })
         .then(({ stdout }) => new FarSide(transport, new Set(stdout.split("\n"))));
       KNOWN.set(transport, known);
       known.catch(() => KNOWN.delete(transport));
@@ -80,33 +81,10 @@ export class FarSide {
     return known;
   }
 
-  /**
-   * Runs a constant script with `args` as its positional parameters. What a login shell printed before it is cut off; a
-   * far side that allows no commands gives code 126 and an empty output.
-   */
-  async run(script: string, args: readonly string[], options: ExecOptions = {}): Promise<ExecResult> {
-    let before: Buffer | undefined = Buffer.alloc(0);
-    const parts: Uint8Array[] = [];
-    const take = options.onStdout ?? ((chunk: Uint8Array) => parts.push(chunk));
-    const result = await this.#transport.exec(
-      ["sh", "-c", `LC_ALL=C; export LC_ALL; echo ${MARK}\n${script}`, "sh", ...args],
-      {
-        timeout: NO_LIMIT,
-        ...options,
-        onStdout: (chunk) => {
-          if (before === undefined) return void take(chunk);
-          before = Buffer.concat([before, chunk]);
-          const at = before.indexOf(`${MARK}\n`);
-          if (at >= 0) {
-            const rest = before.subarray(at + MARK.length + 1);
-            before = undefined;
-            if (rest.length > 0) take(rest);
-          } else if (before.length > 1 << 20) before = before.subarray(-MARK.length);
-        },
-      },
-    );
-    const stdout = Buffer.concat(parts).toString("utf8");
-    return before === undefined ? { ...result, stdout } : { ...result, code: result.code || 126, stdout };
+  /** Runs a constant script with `args` as its positional parameters, in English, for as long as it takes. */
+  run(script: string, args: readonly string[], options: ExecOptions = {}): Promise<ExecResult> {
+    const argv = ["sh", "-c", `LC_ALL=C; export LC_ALL; ${script}`, "sh", ...args];
+    return this.#transport.exec(argv, { timeout: NO_LIMIT, ...options });
   }
 
   /**
@@ -145,52 +123,47 @@ export class FarSide {
     return hashes;
   }
 
-  /** Lists everything below a folder by one command. */
+  /** Lists everything below a folder by one command. Throws what `take` throws, and TransferError. */
   async find(
     root: string,
     take: (type: "file" | "directory", path: string, stat: Omit<TreeFile, "path">) => void,
-    signal?: AbortSignal,
+    signal: AbortSignal,
   ): Promise<void> {
-    const parts: Uint8Array[] = [];
-    let size = 0;
-    const flood = new AbortController();
-    const { code, stderr } = await this.run(
-      'exec find -H "$1" -mindepth 1 -name "*.part" -prune -o -mindepth 1 -printf "%y %s %T@ %m %P\\0"',
-      [root],
-      {
-        signal: signal === undefined ? flood.signal : AbortSignal.any([signal, flood.signal]),
-        onStdout: (chunk) => {
-          size += chunk.length;
-          if (size > LISTING) flood.abort();
-          else parts.push(chunk);
-        },
+    const stop = new AbortController();
+    let fault: unknown;
+    let rest: Uint8Array = Buffer.alloc(0);
+    let entries = 0;
+    const entry = (line: Uint8Array) => {
+      if (++entries > MOST_FILES)
+        throw new TransferError(`${root} holds more than ${MOST_FILES} files.`, "Fetch a folder in it.");
+      const found = parseEntry(line, root);
+      if (found !== undefined) take(found.type, found.path, found);
+    };
+    const script = 'exec find -H "$1" -mindepth 1 -name "*.part" -prune -o -mindepth 1 -printf "%y %s %T@ %m %P\\0"';
+    const running = this.run(script, [root], {
+      signal: AbortSignal.any([signal, stop.signal]),
+      onStdout: (chunk) => {
+        if (fault !== undefined) return;
+        try {
+          let data = Buffer.concat([rest, chunk]);
+          for (let end = data.indexOf(0); end >= 0; end = data.indexOf(0)) {
+            entry(data.subarray(0, end));
+            data = data.subarray(end + 1);
+          }
+          rest = data;
+          if (rest.length > LONGEST_ENTRY) throw unreadable(root);
+        } catch (error) {
+          fault = error;
+          stop.abort();
+        }
       },
-    ).catch((error: unknown) => {
-      if (!flood.signal.aborted) throw error;
-      throw new TransferError(`The list of files in ${root} does not end.`, "Look at that folder with `ls`.");
     });
-    if (code !== 0)
-      throw new TransferError(`${root} could not be listed: ${oneLine(stderr)}.`, "Check its permissions.");
-    let text: string;
-    try {
-      text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(Buffer.concat(parts));
-    } catch (cause) {
-      throw new TransferError(`A name in ${root} is not UTF-8.`, "Rename it there, then try again.", { cause });
-    }
-    for (const line of text.split("\0")) {
-      const match = /^([a-zA-Z?]) (\d+) (-?[\d.]+) ([0-7]+) (.*)$/s.exec(line);
-      if (match === null) {
-        if (line === "") continue;
-        throw new TransferError(`The list of files in ${root} could not be read.`, "Try again.");
-      }
-      const [, kind, bytes, time, mode, path = ""] = match;
-      if (kind !== "f" && kind !== "d") continue;
-      take(kind === "f" ? "file" : "directory", path, {
-        size: Number(bytes),
-        mtime: Number(time) * 1000,
-        mode: Number.parseInt(mode ?? "", 8),
-      });
-    }
+    const result = await running.catch((error: unknown) => {
+      throw fault ?? error;
+    });
+    if (fault !== undefined) throw fault;
+    if (result.code !== 0 || rest.length > 0)
+      throw new TransferError(`${root} could not be listed: ${oneLine(result.stderr)}.`, "Check its permissions.");
   }
 
   /**
@@ -224,6 +197,26 @@ export class FarSide {
       { cause: error },
     );
   }
+}
+
+/** One entry of find's listing; undefined for what is neither a file nor a folder. */
+function parseEntry(line: Uint8Array, root: string) {
+  let text: string;
+  try {
+    text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(line);
+  } catch (cause) {
+    throw new TransferError(`A name in ${root} is not UTF-8.`, "Rename it there, then try again.", { cause });
+  }
+  const match = /^([a-zA-Z?]) (\d+) (-?[\d.]+) ([0-7]+) (.*)$/s.exec(text);
+  if (match === null) throw unreadable(root);
+  const [, kind, size, time, mode, path = ""] = match;
+  if (kind !== "f" && kind !== "d") return undefined;
+  const type = kind === "f" ? ("file" as const) : ("directory" as const);
+  return { type, path, size: Number(size), mtime: Number(time) * 1000, mode: Number.parseInt(mode ?? "", 8) };
+}
+
+function unreadable(root: string): TransferError {
+  return new TransferError(`The list of files in ${root} could not be read.`, "Try again.");
 }
 
 /** What an error says of a disk or quota that is full. */

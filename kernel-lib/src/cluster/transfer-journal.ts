@@ -103,9 +103,10 @@ export class Journal {
   }
 
   #load(identity: string): boolean {
+    if (this.#path === undefined) return false;
     let lines: string[];
     try {
-      lines = readFileSync(this.#path ?? "", "utf8").split("\n");
+      lines = readFileSync(this.#path, "utf8").split("\n");
     } catch {
       return false;
     }
@@ -121,6 +122,8 @@ export class Journal {
         put(this.blocks, `${line.file}:${line.block}`, line.hash);
       else if (typeof line.file === "number" && typeof line.mark === "number") this.marks.set(line.file, line.mark);
     }
+    // A line that a crash cut in two must not take the next one with it.
+    if (lines.at(-1) !== "") appendFileSync(this.#path, "\n");
     return true;
   }
 }

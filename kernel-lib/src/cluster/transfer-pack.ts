@@ -8,7 +8,7 @@ import { createHash } from "node:crypto";
 import * as fs from "node:fs/promises";
 import { join, posix } from "node:path";
 import { createTarDecoder, createTarPacker } from "modern-tar";
-import { TransferError } from "../errors.js";
+import { isYaleError, TransferError } from "../errors.js";
 import { hashLines, nameList, oneLine } from "./transfer-far.js";
 import type { Moving } from "./transfer-file.js";
 import type { TreeFile } from "./transfer-tree.js";
@@ -290,10 +290,13 @@ async function receiveTar(moving: Moving, { from, files, write }: ReceiveJob): P
     stop.abort();
     scope.signal.throwIfAborted();
     if (room < 0) throw new TransferError(`The far side sends more than the files of ${from} hold.`, "It is refused.");
-    throw error;
+    // An archive that can't be read to its end: what it lacks comes by itself.
+    if (isYaleError(error)) throw error;
   } finally {
     await Promise.allSettled([running, ...writing]);
   }
+  // One of the last may not have got onto the disk.
+  scope.signal.throwIfAborted();
   const hashes = await there;
   return files.filter((file, i) => here.get(file) !== hashes[i]);
 }

@@ -98,7 +98,7 @@ export async function farTree(
   sftp: Sftp,
   root: string,
   leave: (path: string) => boolean,
-  signal?: AbortSignal,
+  signal: AbortSignal,
 ): Promise<Tree> {
   const top = await sftp.stat(root);
   const files: TreeFile[] = [];
