@@ -119,6 +119,8 @@ describe("a cell that waits for a code", () => {
     await dialog(at.tab).locator("input").fill(code);
     await dialog(at.tab).getByRole("button", { name: "Send" }).click();
     await at.tab.page.locator(".jp-yj-line", { hasText: "totp" }).getByText("connected since").waitFor();
+    // Which of the tabs is the current one after a reload is JupyterLab's choice, and its status bar shows that one's kernel.
+    await at.tab.page.locator(".lm-TabBar-tab", { hasText: "cluster.ipynb" }).click();
     await at.tab.kernelIdle();
     // The kernel is free: the cell has gone on, whoever saw it.
     await at.tab.page.locator(".jp-NotebookPanel .jp-Cell").nth(2).locator(".jp-InputArea-editor").click();

@@ -134,7 +134,7 @@ describe("a quota", () => {
     const pdf = join(ROOT, "notebooks", "material", "declaration.pdf");
     const { code, stderr } = await box.yale("jobs", "ocr", pdf, "--wait");
     expect([code, stderr]).toEqual([
-      4,
+      13,
       expect.stringMatching(/quota of \S+home on key has 0 B left, and the pages take/),
     ]);
     expect(stderr).toMatch(/`cat quota\.txt` shows what is used/);
