@@ -129,6 +129,11 @@ it("the first job for GPUs on a cluster that was never asked goes where GPUs are
 
 describe("a quota", () => {
   it("that is full is told before anything is sent, in words that help", async () => {
+    const there = async () => {
+      const { stdout } = await bed.as(bed.user, ["ls", bed.home("it's $(touch pwned) ")]);
+      return stdout.split("\n").filter((name) => name !== "" && name !== "datasets");
+    };
+    const before = await there();
     rmSync(join(box.home, "state", "yale-jobs", "clusters"), { recursive: true, force: true });
     writeFileSync(bed.home("quota.txt"), `${join(bed.state, "home")} GRP 125 125 903 500,000 Yes No\n`);
     const pdf = join(ROOT, "notebooks", "material", "declaration.pdf");
@@ -141,8 +146,7 @@ describe("a quota", () => {
     writeFileSync(bed.home("quota.txt"), `${join(bed.state, "home")} GRP 1 125 499,999 500,000 Yes No\n`);
     const again = await box.yale("jobs", "ocr", pdf, "--wait");
     expect(again.stderr).toMatch(/room for 1 more file, and the pages take \d+ files/);
-    const there = await bed.as(bed.user, ["ls", bed.home("it's $(touch pwned) ")]);
-    expect(there.stdout.split("\n").filter((name) => name !== "" && name !== "datasets")).toEqual([]);
+    expect(await there()).toEqual(before);
   });
 });
 

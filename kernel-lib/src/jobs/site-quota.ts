@@ -53,20 +53,27 @@ export async function checkQuota(
 ): Promise<void> {
   const known = knownCluster(cluster);
   const fresh = known !== undefined && Date.now() - Date.parse(known.askedAt) < FRESH;
-  const rows = fresh ? known.storage.filter((s) => s.bytesUsed !== undefined) : await siteQuotas(cluster, transport);
-  const quota = quotaOf(cluster, rows, folder);
-  if (quota === undefined) return;
-  const left = (limit: number | undefined, used: number | undefined) =>
-    limit === undefined || used === undefined ? Number.POSITIVE_INFINITY : Math.max(0, limit - used);
-  const space = left(quota.bytesLimit, quota.bytesUsed);
-  const files = left(quota.filesLimit, quota.filesUsed);
-  if (need.bytes <= space && need.files <= files) return;
-  const short =
-    need.bytes > space
-      ? `${bytes(space)} left, and the pages take ${bytes(need.bytes)}`
-      : `room for ${count(files, "more file")}, and the pages take ${count(need.files, "file")}`;
+  const remembered = known?.storage.filter((s) => s.bytesUsed !== undefined) ?? [];
+  if (fresh && (remembered.length === 0 || shortage(quotaOf(cluster, remembered, folder), need) === undefined)) return;
+  // Nobody is refused by what was true a while ago: they may have made room since, as the refusal told them to.
+  const quota = quotaOf(cluster, await siteQuotas(cluster, transport), folder);
+  const short = shortage(quota, need);
+  if (quota === undefined || short === undefined) return;
   throw new QuotaError(
     `The quota of ${quota.path} on ${cluster.name} has ${short}.`,
     `Make room there (\`${cluster.quotaCommand?.map((w) => posix.basename(w)).join(" ") ?? "quota"}\` shows what is used), or give job_dir another place.`,
   );
+}
+
+/** What a quota lacks, in words; undefined if it has enough, or is not known. */
+function shortage(quota: Storage | undefined, need: { bytes: number; files: number }): string | undefined {
+  if (quota === undefined) return undefined;
+  const left = (limit: number | undefined, used: number | undefined) =>
+    limit === undefined || used === undefined ? Number.POSITIVE_INFINITY : Math.max(0, limit - used);
+  const space = left(quota.bytesLimit, quota.bytesUsed);
+  const files = left(quota.filesLimit, quota.filesUsed);
+  if (need.bytes > space) return `${bytes(space)} left, and the pages take ${bytes(need.bytes)}`;
+  if (need.files > files)
+    return `room for ${count(files, "more file")}, and the pages take ${count(need.files, "file")}`;
+  return undefined;
 }
