@@ -4,6 +4,7 @@ import { openTransport } from "../../kernel-lib/src/cluster/registry.js";
 import { type Transport, writeFile } from "../../kernel-lib/src/cluster/transport.js";
 import type { ClusterConfig } from "../../kernel-lib/src/config/index.js";
 import { endOf, type Outcome } from "../../kernel-lib/src/jobs/outcome.js";
+import { newRecord } from "../../kernel-lib/src/jobs/records.js";
 import { Watcher } from "../../kernel-lib/src/jobs/watch.js";
 import { type JobRecord, type JobSpec, newJobId, type Resources } from "../../kernel-lib/src/protocol.js";
 import type { Observation, Scheduler } from "../../kernel-lib/src/schedulers/index.js";
@@ -173,18 +174,10 @@ export class JobBench {
   /** Watches a job that the scheduler has. */
   watch(spec: JobSpec, schedulerId: string, more: Partial<JobRecord> = {}): TestJob {
     const record: JobRecord = {
-      id: newJobId(),
-      spec,
+      ...newRecord(newJobId(), spec),
       state: "queued",
-      createdAt: new Date().toISOString(),
       submittedAt: new Date().toISOString(),
       schedulerId,
-      faults: [],
-      faultCount: 0,
-      progress: { prepared: 0, done: 0, failed: 0 },
-      logTail: [],
-      attempt: 1,
-      revision: 0,
       ...more,
     };
     let ended: (o: Observation) => void = () => undefined;

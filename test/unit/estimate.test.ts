@@ -11,6 +11,7 @@ import { type EstimateOptions, estimateJob } from "../../kernel-lib/src/jobs/est
 import { HF_PRICES, hfCost, hfFlavor } from "../../kernel-lib/src/jobs/hf-prices.js";
 import type { ResolvedJob } from "../../kernel-lib/src/jobs/plan.js";
 import { parseQuota } from "../../kernel-lib/src/jobs/quota.js";
+import { newRecord } from "../../kernel-lib/src/jobs/records.js";
 import { quotaOf } from "../../kernel-lib/src/jobs/site-quota.js";
 import { speedOf } from "../../kernel-lib/src/jobs/speed.js";
 import type { ClusterInfo, JobRecord, JobSpec, Resources } from "../../kernel-lib/src/protocol.js";
@@ -92,19 +93,13 @@ const options = (more: Partial<EstimateOptions> = {}): EstimateOptions => ({ ope
 function record(more: Partial<JobRecord> & { resources?: Resources; shards?: number }): JobRecord {
   const { resources = { gpus: "h200:1", partition: "gpu_h200" }, shards, ...rest } = more;
   return {
-    id: "6fkk8e35m7",
-    spec: spec(resources, shards === undefined ? {} : { shards }),
+    ...newRecord("6fkk8e35m7", spec(resources, shards === undefined ? {} : { shards })),
     state: "completed",
     createdAt: "2026-11-24T10:00:00Z",
     submittedAt: "2026-11-24T10:00:00Z",
     startedAt: "2026-11-24T10:10:00Z",
     endedAt: "2026-11-24T10:20:00Z",
-    faults: [],
-    faultCount: 0,
     progress: { prepared: 0, done: 1440, failed: 0 },
-    logTail: [],
-    attempt: 1,
-    revision: 1,
     ...rest,
   };
 }

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { afterEach, beforeEach, expect, it, vi } from "vitest";
 import { readResults } from "../../kernel-lib/src/dataset/index.js";
 import { LiveJobs } from "../../kernel-lib/src/jobs/live.js";
-import { JobRecords } from "../../kernel-lib/src/jobs/records.js";
+import { JobRecords, newRecord } from "../../kernel-lib/src/jobs/records.js";
 import type { AgentEvent, JobRecord } from "../../kernel-lib/src/protocol.js";
 import { Output, type OutputRow } from "../../runners/common/output.js";
 
@@ -22,16 +22,8 @@ it("the end of a job that can't be written is told, and written when it can", as
   const events: AgentEvent[] = [];
   const jobs = new LiveJobs(records, (event) => events.push(event));
   const record: JobRecord = {
-    id: "abcdef0001",
-    spec: { kind: "run", name: "a", cluster: "local", sources: [], options: {}, resources: {} },
+    ...newRecord("abcdef0001", { kind: "run", name: "a", cluster: "local", sources: [], options: {}, resources: {} }),
     state: "running",
-    createdAt: "2026-01-01T00:00:00.000Z",
-    faults: [],
-    faultCount: 0,
-    progress: { prepared: 0, done: 0, failed: 0 },
-    logTail: [],
-    attempt: 1,
-    revision: 0,
   };
   records.save(record);
   const live = jobs.take(record, false);

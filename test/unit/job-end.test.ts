@@ -1,21 +1,21 @@
 import { expect, it } from "vitest";
 import { type ErrorCode, errorData, exitCodeOf } from "../../kernel-lib/src/errors.js";
 import { endError } from "../../kernel-lib/src/jobs/job.js";
+import { newRecord } from "../../kernel-lib/src/jobs/records.js";
 import type { JobRecord, JobState } from "../../kernel-lib/src/protocol.js";
 
 function ended(state: JobState, code: ErrorCode): JobRecord {
   return {
-    id: "abcdef0001",
-    spec: { kind: "ocr", name: "letters", cluster: "grace", sources: [], options: {}, resources: {} },
+    ...newRecord("abcdef0001", {
+      kind: "ocr",
+      name: "letters",
+      cluster: "grace",
+      sources: [],
+      options: {},
+      resources: {},
+    }),
     state,
     error: { code, what: "Why.", fix: "What to do." },
-    createdAt: "2026-01-01T00:00:00.000Z",
-    faults: [],
-    faultCount: 0,
-    progress: { prepared: 0, done: 0, failed: 0 },
-    logTail: [],
-    attempt: 1,
-    revision: 1,
   };
 }
 

@@ -1,23 +1,19 @@
 import { describe, expect, it } from "vitest";
 import { jobFileText, parseJobFile } from "../../kernel-lib/src/jobs/job-file.js";
+import { newRecord } from "../../kernel-lib/src/jobs/records.js";
 import { ocrSpec, runSpec } from "../../kernel-lib/src/jobs/spec.js";
 import type { JobRecord, JobSpec } from "../../kernel-lib/src/protocol.js";
 
 const ID = "6fkk8e35m7";
 function record(spec: JobSpec): JobRecord {
   return {
-    id: ID,
-    spec,
+    ...newRecord(ID, spec),
     state: "running",
     createdAt: "2026-01-02T03:04:05.000Z",
     schedulerId: "17",
     submittedAt: "2026-01-02T03:05:05.000Z",
     dataset: { hash: "0123456789abcdef", pages: 3, bytes: 4 },
     earlier: [{ attempt: 1, schedulerId: "16", state: "timeout", done: 2, automatic: true }],
-    faults: [],
-    faultCount: 0,
-    progress: { prepared: 0, done: 0, failed: 0 },
-    logTail: [],
     attempt: 2,
     revision: 9,
   };

@@ -1,5 +1,4 @@
 import { describe, expect, it } from "vitest";
-import { UsageError } from "../../kernel-lib/src/errors.js";
 import { ocrSpec, runSpec } from "../../kernel-lib/src/jobs/spec.js";
 import {
   checkCount,
@@ -10,16 +9,7 @@ import {
   checkWord,
   timeSeconds,
 } from "../../kernel-lib/src/options.js";
-
-function refused(call: () => unknown): string {
-  try {
-    call();
-  } catch (error) {
-    expect(error).toBeInstanceOf(UsageError);
-    return (error as Error).message;
-  }
-  throw new Error("was not refused");
-}
+import { refused } from "../support/refused.js";
 
 describe("options of a job", () => {
   it.each([

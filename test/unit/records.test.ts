@@ -4,7 +4,7 @@ import { mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { JobRecords } from "../../kernel-lib/src/jobs/records.js";
+import { JobRecords, newRecord } from "../../kernel-lib/src/jobs/records.js";
 import { processStart } from "../../kernel-lib/src/process.js";
 import { isJobRecord, type JobRecord, newJobId } from "../../kernel-lib/src/protocol.js";
 
@@ -17,16 +17,9 @@ afterEach(() => rmSync(folder, { recursive: true, force: true }));
 let clock = 0;
 function record(id: string, name = "a"): JobRecord {
   return {
-    id,
-    spec: { kind: "ocr", name, cluster: "local", sources: [], options: {}, resources: {} },
+    ...newRecord(id, { kind: "ocr", name, cluster: "local", sources: [], options: {}, resources: {} }),
     state: "running",
     createdAt: new Date(1_700_000_000_000 + clock++ * 1000).toISOString(),
-    faults: [],
-    faultCount: 0,
-    progress: { prepared: 0, done: 0, failed: 0 },
-    logTail: [],
-    attempt: 1,
-    revision: 0,
   };
 }
 

@@ -1,20 +1,21 @@
 import { describe, expect, it } from "vitest";
 import { turnOf } from "../../kernel-lib/src/jobs/after.js";
+import { newRecord } from "../../kernel-lib/src/jobs/records.js";
 import { decideRetry, memoryBytes } from "../../kernel-lib/src/jobs/retry.js";
 import type { EarlierAttempt, JobRecord, JobSpec, JobState } from "../../kernel-lib/src/protocol.js";
 
 function record(more: Partial<JobRecord> = {}, spec: Partial<JobSpec> = {}): JobRecord {
   return {
-    id: "abcdef0001",
-    spec: { kind: "ocr", name: "a", cluster: "grace", sources: [], options: {}, resources: {}, ...spec },
+    ...newRecord("abcdef0001", {
+      kind: "ocr",
+      name: "a",
+      cluster: "grace",
+      sources: [],
+      options: {},
+      resources: {},
+      ...spec,
+    }),
     state: "completing",
-    createdAt: "2026-01-01T00:00:00.000Z",
-    faults: [],
-    faultCount: 0,
-    progress: { prepared: 0, done: 0, failed: 0 },
-    logTail: [],
-    attempt: 1,
-    revision: 0,
     ...more,
   };
 }

@@ -1,10 +1,10 @@
 import { describe, expect, it } from "vitest";
 import type { ClusterConfig } from "../../kernel-lib/src/config/index.js";
-import { UsageError } from "../../kernel-lib/src/errors.js";
 import { applyRules, gpuRequest, tasksAtOnce } from "../../kernel-lib/src/jobs/rules.js";
 import type { ClusterInfo, JobSpec, Resources } from "../../kernel-lib/src/protocol.js";
 import type { RunnerCard } from "../../kernel-lib/src/runners.js";
 import { generic, SITES, siteNamed } from "../../kernel-lib/src/sites/index.js";
+import { refused } from "../support/refused.js";
 
 function cluster(name: string, more: Partial<ClusterConfig> = {}): ClusterConfig {
   const site = siteNamed(name);
@@ -50,16 +50,6 @@ function rule(
   };
   const made = applyRules({ spec, asked, cluster: c, card: more.card, known: more.known }, warnings);
   return { ...made, warnings } as never;
-}
-
-function refused(call: () => unknown): string {
-  try {
-    call();
-  } catch (error) {
-    expect(error).toBeInstanceOf(UsageError);
-    return (error as Error).message;
-  }
-  throw new Error("was not refused");
 }
 
 const bouchet = cluster("bouchet");

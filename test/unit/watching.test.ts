@@ -4,7 +4,7 @@ import type { ClusterConfig } from "../../kernel-lib/src/config/index.js";
 import type { Lines } from "../../kernel-lib/src/jobs/lines.js";
 import { LiveJobs } from "../../kernel-lib/src/jobs/live.js";
 import type { ResolvedJob } from "../../kernel-lib/src/jobs/plan.js";
-import { JobRecords } from "../../kernel-lib/src/jobs/records.js";
+import { JobRecords, newRecord } from "../../kernel-lib/src/jobs/records.js";
 import { Watching } from "../../kernel-lib/src/jobs/watching.js";
 import type { JobRecord } from "../../kernel-lib/src/protocol.js";
 import type { Scheduler } from "../../kernel-lib/src/schedulers/index.js";
@@ -18,17 +18,9 @@ afterEach(() => home.close());
 
 function record(id: string): JobRecord {
   return {
-    id,
-    spec: { kind: "run", name: id, cluster: "grace", sources: [], options: {}, resources: {} },
+    ...newRecord(id, { kind: "run", name: id, cluster: "grace", sources: [], options: {}, resources: {} }),
     state: "queued",
     schedulerId: "17",
-    createdAt: "2026-01-01T00:00:00.000Z",
-    faults: [],
-    faultCount: 0,
-    progress: { prepared: 0, done: 0, failed: 0 },
-    logTail: [],
-    attempt: 1,
-    revision: 0,
   };
 }
 

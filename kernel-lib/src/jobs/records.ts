@@ -8,7 +8,23 @@ import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, wri
 import { join } from "node:path";
 import { JobNotFoundError } from "../errors.js";
 import { dropLock, takeLock } from "../process.js";
-import { isEnd, isJobRecord, type JobFilter, type JobRecord } from "../protocol.js";
+import { isEnd, isJobRecord, type JobFilter, type JobRecord, type JobSpec } from "../protocol.js";
+
+/** The record of a job of which nothing has happened yet. */
+export function newRecord(id: string, spec: JobSpec): JobRecord {
+  return {
+    id,
+    spec,
+    state: "preparing",
+    createdAt: new Date().toISOString(),
+    faults: [],
+    faultCount: 0,
+    progress: { prepared: 0, done: 0, failed: 0 },
+    logTail: [],
+    attempt: 1,
+    revision: 0,
+  };
+}
 
 /** The records of one user on this machine. */
 export class JobRecords {

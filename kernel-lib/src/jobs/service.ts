@@ -31,7 +31,7 @@ import type { LiveJob } from "./live.js";
 import { logFile, readLog } from "./logs.js";
 import { checkedJob, clusterOf, planOf, resolveJob } from "./plan.js";
 import { Prompts } from "./prompts.js";
-import { JobRecords } from "./records.js";
+import { JobRecords, newRecord } from "./records.js";
 import { beginAttempt } from "./retry.js";
 
 /** Names in an output folder that are not results: the link to the input and the runner's own books. */
@@ -109,19 +109,7 @@ class JobService implements OpenCore {
     // Asked again meanwhile, by a client that lost the first answer.
     const twin = this.#driver.jobs.find(id);
     if (twin !== undefined) return structuredClone(twin);
-    const record: JobRecord = {
-      id,
-      spec,
-      state: "preparing",
-      createdAt: new Date().toISOString(),
-      faults: [],
-      faultCount: 0,
-      progress: { prepared: 0, done: 0, failed: 0 },
-      logTail: [],
-      attempt: 1,
-      revision: 0,
-    };
-    return this.#begin(record);
+    return this.#begin(newRecord(id, spec));
   }
 
   /** The jobs that a specification names, by their whole ids: a name or a beginning may mean another one tomorrow. */

@@ -11,6 +11,7 @@ import type { Observation, Scheduler } from "../schedulers/index.js";
 import { JOB_FILE, JOB_ID, type JobFileContent, parseJobFile } from "./job-file.js";
 import { JobFolder } from "./job-folder.js";
 import { endOf } from "./outcome.js";
+import { newRecord } from "./records.js";
 import { jobRoot } from "./stage.js";
 
 /** A job.json larger than this is not ours: scripts are at most 4 MiB. */
@@ -134,13 +135,13 @@ async function recordOf(
   options: SyncOptions,
 ): Promise<JobRecord> {
   const { id, attempt, createdAt, schedulerId, submittedAt, dataset, earlier, onlyTasks, retryOf } = content;
+  const spec = {
+    ...content.spec,
+    cluster: options.cluster.name,
+    ...(options.config === undefined ? {} : { config: options.config }),
+  };
   const record: JobRecord = {
-    id,
-    spec: {
-      ...content.spec,
-      cluster: options.cluster.name,
-      ...(options.config === undefined ? {} : { config: options.config }),
-    },
+    ...newRecord(id, spec),
     state: "queued",
     createdAt,
     ...(schedulerId === undefined ? {} : { schedulerId }),
@@ -150,12 +151,8 @@ async function recordOf(
     ...(earlier === undefined ? {} : { earlier }),
     ...(onlyTasks === undefined ? {} : { onlyTasks }),
     ...(retryOf === undefined ? {} : { retryOf }),
-    faults: [],
-    faultCount: 0,
     progress: { prepared: dataset?.pages ?? 0, done: 0, failed: 0, ...(dataset ? { total: dataset.pages } : {}) },
-    logTail: [],
     attempt,
-    revision: 0,
   };
   await new JobFolder(record).read(sftp);
   const o = observed ?? (await tracesOf(sftp, dir, record));
