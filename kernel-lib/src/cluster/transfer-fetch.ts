@@ -147,19 +147,7 @@ async function fetchAll(
           one(file),
     ),
   ];
-  await eachOf(
-    tasks,
-    AT_ONCE,
-    async (task) => {
-      try {
-        await task();
-      } catch (error) {
-        scope.fail(error);
-        throw error;
-      }
-    },
-    scope.signal,
-  );
+  await scope.all(tasks, AT_ONCE);
   await Promise.all(placing);
 }
 

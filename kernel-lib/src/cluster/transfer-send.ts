@@ -168,20 +168,7 @@ async function sendAll(
           bigger(index, file),
     ),
   ];
-  await eachOf(
-    tasks,
-    AT_ONCE,
-    async (task) => {
-      try {
-        await task();
-      } catch (error) {
-        // The others stop at once rather than when they notice.
-        scope.fail(error);
-        throw error;
-      }
-    },
-    scope.signal,
-  );
+  await scope.all(tasks, AT_ONCE);
 }
 
 /** Throws QuotaError if what is still to be sent does not fit at `folder`; `held` tells what unfinished parts take. */

@@ -63,6 +63,23 @@ export class Scope {
     });
   }
 
+  /** Runs every task, `atOnce` at a time; the others stop at once when one fails, rather than when they notice. */
+  all(tasks: readonly (() => Promise<void>)[], atOnce: number): Promise<void> {
+    return eachOf(
+      tasks,
+      atOnce,
+      async (task) => {
+        try {
+          await task();
+        } catch (error) {
+          this.fail(error);
+          throw error;
+        }
+      },
+      this.signal,
+    );
+  }
+
   /** Runs the whole, and ends what is left of it if it fails. */
   async run<T>(work: () => Promise<T>): Promise<T> {
     try {

@@ -1,6 +1,6 @@
 /** Bouchet: Yale's general cluster since 2025, successor of Grace and McCleary. */
 import { DAY, type SiteProfile, TIB } from "./profile.js";
-import { gpus, notes, policy, sources, storage } from "./ycrc.js";
+import { common, gpus, notes, sources, storage } from "./ycrc.js";
 
 /** Profile of Bouchet. */
 export const bouchet: SiteProfile = {
@@ -63,7 +63,7 @@ export const bouchet: SiteProfile = {
     },
   ],
   gpus: gpus("rtx_5000_ada", "a40", "l40s", "rtx_pro_6000_blackwell", "h100", "h200", "b200"),
-  policy,
+  ...common,
   // The purge is 30 days on this cluster (its own page and HPC Storage); the Rules of Behavior still say 60.
   storage: storage({
     home: ["/nfs/roberts/home/"],
@@ -72,9 +72,6 @@ export const bouchet: SiteProfile = {
     projectBytes: 4 * TIB,
     purgeDays: 30,
   }),
-  quotaCommand: ["getquota"],
-  condaModule: "miniconda",
-  defaultSeconds: 3600,
   notes: [
     ...notes,
     "Groups of principal investigators are called pi_<netid>; ~/project_pi_… and ~/scratch_pi_… lead to their folders.",

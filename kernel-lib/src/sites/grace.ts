@@ -1,6 +1,6 @@
 /** Grace: Yale's older general cluster, being shut down. */
 import { DAY, type SiteProfile, TIB } from "./profile.js";
-import { gpus, notes, policy, sources, storage } from "./ycrc.js";
+import { common, gpus, sources, storage } from "./ycrc.js";
 
 /** Profile of Grace. */
 export const grace: SiteProfile = {
@@ -48,7 +48,7 @@ export const grace: SiteProfile = {
     },
   ],
   gpus: gpus("a100", "a5000", "v100", "rtx3090", "l40s", "rtx2080ti"),
-  policy,
+  ...common,
   storage: storage({
     home: ["/vast/palmer/home.grace/"],
     project: ["/gpfs/gibbs/project/", "/gpfs/gibbs/pi/", "/vast/palmer/pi/"],
@@ -56,8 +56,4 @@ export const grace: SiteProfile = {
     projectBytes: TIB,
     purgeDays: 60,
   }),
-  quotaCommand: ["getquota"],
-  condaModule: "miniconda",
-  defaultSeconds: 3600,
-  notes,
 };

@@ -1,6 +1,6 @@
 /** Hopper: Yale's cluster for regulated data. Described so that whoever names it is told why it can't be used. */
 import { DAY, type SiteProfile, TIB } from "./profile.js";
-import { gpus, policy, sources, storage } from "./ycrc.js";
+import { common, gpus, sources, storage } from "./ycrc.js";
 
 /** Profile of Hopper. */
 export const hopper: SiteProfile = {
@@ -13,7 +13,7 @@ export const hopper: SiteProfile = {
     "Hopper has no login over SSH: it is used through a virtual desktop that lets no file in or out, and data pass only by transfers that its staff approve.",
   partitions: [{ name: "gpu", use: "batch", maxSeconds: 2 * DAY, gpus: ["a5000", "h200", "l40s", "a40", "h100"] }],
   gpus: gpus("a5000", "h200", "l40s", "a40", "h100"),
-  policy,
+  policy: common.policy,
   storage: storage({
     home: [],
     project: ["/nfs/weston/work/", "/nfs/weston/pi/"],

@@ -1,6 +1,6 @@
 /** McCleary: Yale's cluster for the life sciences, being cut down to the Center for Genome Analysis. */
 import { DAY, type SiteProfile, TIB } from "./profile.js";
-import { gpus, notes, policy, sources, storage } from "./ycrc.js";
+import { common, gpus, sources, storage } from "./ycrc.js";
 
 /** Profile of McCleary. */
 export const mccleary: SiteProfile = {
@@ -48,7 +48,7 @@ export const mccleary: SiteProfile = {
     },
   ],
   gpus: gpus("a5000", "a100", "rtx3090", "rtx5000", "l40s", "v100", "rtx8000", "rtx2080ti", "rtx2080"),
-  policy,
+  ...common,
   storage: storage({
     home: ["/vast/palmer/home.mccleary/"],
     project: ["/gpfs/gibbs/project/", "/gpfs/gibbs/pi/", "/vast/palmer/pi/"],
@@ -56,8 +56,4 @@ export const mccleary: SiteProfile = {
     projectBytes: TIB,
     purgeDays: 60,
   }),
-  quotaCommand: ["getquota"],
-  condaModule: "miniconda",
-  defaultSeconds: 3600,
-  notes,
 };

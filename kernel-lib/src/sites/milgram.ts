@@ -1,6 +1,6 @@
 /** Milgram: Yale's cluster for sensitive data that no regulation covers. */
 import { DAY, type SiteProfile, TIB } from "./profile.js";
-import { gpus, notes, policy, sources, storage } from "./ycrc.js";
+import { common, gpus, notes, sources, storage } from "./ycrc.js";
 
 /** Profile of Milgram. */
 export const milgram: SiteProfile = {
@@ -18,7 +18,7 @@ export const milgram: SiteProfile = {
     { name: "scavenge", use: "scavenge", maxSeconds: DAY, gpus: ["h100", "a40", "rtx2080ti"] },
   ],
   gpus: gpus("h100", "a40", "rtx2080ti"),
-  policy,
+  ...common,
   storage: storage({
     home: ["/gpfs/milgram/home/"],
     project: ["/gpfs/milgram/project/", "/gpfs/milgram/pi/"],
@@ -28,9 +28,6 @@ export const milgram: SiteProfile = {
     projectBytes: TIB,
     purgeDays: 60,
   }),
-  quotaCommand: ["getquota"],
-  condaModule: "miniconda",
-  defaultSeconds: 3600,
   notes: [
     ...notes,
     "Only from the VPN, by a connection younger than 24 hours, and only for sensitive data after the HIPAA training.",

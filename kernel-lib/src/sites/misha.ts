@@ -1,6 +1,6 @@
 /** Misha: the cluster of Yale's Wu Tsai Institute. */
 import { DAY, type SiteProfile, TIB } from "./profile.js";
-import { gpus, notes, policy, sources, storage } from "./ycrc.js";
+import { common, gpus, sources, storage } from "./ycrc.js";
 
 /** Profile of Misha. */
 export const misha: SiteProfile = {
@@ -26,7 +26,7 @@ export const misha: SiteProfile = {
     { name: "bigmem", use: "special", maxSeconds: DAY, cpusPerUser: 64 },
   ],
   gpus: gpus("h100", "h200", "l40s", "a40", "a100"),
-  policy,
+  ...common,
   storage: storage({
     home: ["/gpfs/radev/home/"],
     project: ["/gpfs/radev/project/", "/gpfs/radev/pi/"],
@@ -34,8 +34,4 @@ export const misha: SiteProfile = {
     projectBytes: TIB,
     purgeDays: 60,
   }),
-  quotaCommand: ["getquota"],
-  condaModule: "miniconda",
-  defaultSeconds: 3600,
-  notes,
 };

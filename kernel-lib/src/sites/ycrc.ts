@@ -5,7 +5,7 @@ import { GIB, type Policy, type SiteGpu, type SiteStorage, TIB } from "./profile
  * 200 submissions an hour (Common Job Failures); no crowds of jobs under five minutes (Rules of Behavior), ten or more
  * for each element of an array (dSQ). The interval between questions to the scheduler is ours: the centre gives none.
  */
-export const policy: Readonly<Policy> = {
+const policy: Readonly<Policy> = {
   pollSeconds: 15,
   submissionsPerHour: 200,
   minTaskMinutes: 5,
@@ -86,6 +86,15 @@ export const notes: readonly string[] = [
   "GPU jobs that use less than 10 % of their GPUs, or not all of them, are cancelled.",
   "No computing on the login and transfer nodes: environments are built in a job.",
 ];
+
+/** What is the same in each profile. */
+export const common = {
+  policy,
+  quotaCommand: ["getquota"],
+  condaModule: "miniconda",
+  defaultSeconds: 3600,
+  notes,
+} as const;
 
 /** Documents that hold for all of them. */
 export const sources: readonly string[] = [
