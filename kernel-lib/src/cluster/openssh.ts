@@ -8,14 +8,13 @@ import { randomBytes } from "node:crypto";
 import { constants } from "node:os";
 import { pipeline } from "node:stream/promises";
 import type { ClusterConfig } from "../config/index.js";
-import { ConnectionError, InterruptedError } from "../errors.js";
-import { checkSilent, FIRST_SESSION_TIME, firstSession, type ShellEnd } from "./first-session.js";
+import { ConnectionError } from "../errors.js";
+import { checkSilent, type ShellEnd } from "./first-session.js";
 import { lastLine, type Master, openMaster } from "./openssh-master.js";
 import { sftpOverStreams } from "./openssh-sftp.js";
 import { Preamble } from "./preamble.js";
-import { RemoteShell, type ShellStreams } from "./remote-shell.js";
-import { Sessions } from "./sessions.js";
-import { SftpPool } from "./sftp-pool.js";
+import { RemoteLine } from "./remote-line.js";
+import type { ShellStreams } from "./remote-shell.js";
 import { endShell, reportedCommand, reportedShell } from "./shell.js";
 import { type SftpChannel, wrapSftp } from "./ssh-sftp.js";
 import type { ExecOptions, ExecResult, LoginOptions, Transport } from "./transport.js";
@@ -25,8 +24,6 @@ const LOOK_EVERY = 10_000;
 const LOOK_TIME = 15_000;
 /** Milliseconds that ending what was interrupted may take. */
 const END_TIME = 10_000;
-/** Bytes of output that a command may give where nobody takes it piece by piece. */
-const FLOOD = 64 << 20;
 
 /** Opens it. Throws LoginError, HostKeyError, ConnectionError, ConfigError and InterruptedError. */
 export async function openOpenSsh(cluster: ClusterConfig, login: LoginOptions): Promise<Transport> {
@@ -59,73 +56,30 @@ interface Session {
   ended: Promise<number | null>;
 }
 
-class OpenSsh implements Transport {
+class OpenSsh extends RemoteLine {
   readonly kind = "openssh";
-  asked: boolean;
-  readonly greeting: string;
-  readonly lost: Promise<Error>;
-  readonly #cluster: string;
   readonly #master: Master;
-  readonly #sessions = new Sessions();
-  readonly #shell: RemoteShell;
-  readonly #files: SftpPool;
   readonly #children = new Set<ChildProcessWithoutNullStreams>();
-  /** Ends what is in flight; a list, since a line that stands for weeks would gather listeners to its end. */
-  readonly #pending = new Set<(reason: Error) => void>();
   #shellEnd: Promise<ShellEnd> = Promise.resolve({ code: undefined, said: "" });
-  #gone: Error | undefined;
-  #lose: (reason: Error) => void = () => undefined;
 
   constructor(cluster: string, master: Master) {
-    this.#cluster = cluster;
+    super(cluster, master);
     this.#master = master;
-    this.asked = master.asked;
-    this.greeting = master.greeting;
-    this.lost = new Promise((resolve) => {
-      this.#lose = resolve;
-    });
-    void master.lost.then((reason) => this.#die(reason));
-    this.#shell = new RemoteShell({
-      open: () => this.#openShell(),
-      alone: (argv, options) => this.#alone(argv, options),
-      startTime: FIRST_SESSION_TIME,
-      rested: () => this.#sessions.rested(),
-    });
-    this.#sessions.keep(this.#shell);
-    this.#files = new SftpPool(this.#sessions, (onGone) => this.#openFiles(onGone));
+    void master.lost.then((reason) => this.die(reason));
     if (master.borrowed) this.#watch();
   }
 
-  /** Runs the first session. Throws LoginError where none works. */
-  async begin(target: string, signal: AbortSignal | undefined): Promise<void> {
-    const ended = () => (this.#gone === undefined ? this.#shellEnd : { code: undefined, said: "" });
-    if (await firstSession({ name: this.#cluster, target, shell: this.#shell, ended }, signal)) this.asked = true;
-  }
-
-  exec(argv: readonly string[], options: ExecOptions = {}): Promise<ExecResult> {
-    const { shared, input, onStdout, ...rest } = options;
-    if (shared === true && input === undefined && onStdout === undefined) return this.#shell.run(argv, rest);
-    return this.#alone(argv, options);
-  }
-
-  sftp(channel = 0): ReturnType<SftpPool["sftp"]> {
-    return this.#files.sftp(channel);
-  }
-
   async close(): Promise<void> {
-    this.#die(new ConnectionError(`The line to ${this.#cluster} was closed.`, "It is opened again when needed."));
+    this.die(new ConnectionError(`The line to ${this.name} was closed.`, "It is opened again when needed."));
     await this.#master.close();
   }
 
-  /** The line is gone: everything that waits hears of it. */
-  #die(reason: Error): void {
-    if (this.#gone !== undefined) return;
-    this.#gone = reason;
-    this.#lose(reason);
-    this.#sessions.close(reason);
-    this.#shell.close(reason);
-    for (const stop of [...this.#pending]) stop(reason);
+  protected override hangUp(): void {
     for (const child of this.#children) child.kill("SIGKILL");
+  }
+
+  protected override shellEnd(): Promise<ShellEnd> {
+    return this.#shellEnd;
   }
 
   /** Looks after a master that is not ours, which may know no keepalive. */
@@ -134,8 +88,8 @@ class OpenSsh implements Transport {
       try {
         await this.exec(["true"], { shared: true, timeout: LOOK_TIME });
       } catch (cause) {
-        const what = `The line to ${this.#cluster} was lost: the ssh connection that it used does not answer.`;
-        this.#die(new ConnectionError(what, "Try again.", { cause }));
+        const what = `The line to ${this.name} was lost: the ssh connection that it used does not answer.`;
+        this.die(new ConnectionError(what, "Try again.", { cause }));
       }
     }, LOOK_EVERY);
     timer.unref();
@@ -143,7 +97,7 @@ class OpenSsh implements Transport {
   }
 
   #spawn(args: readonly string[]): ChildProcessWithoutNullStreams {
-    if (this.#gone !== undefined) throw this.#gone;
+    if (this.gone !== undefined) throw this.gone;
     const child = spawn("ssh", args, { stdio: ["pipe", "pipe", "pipe"], env: { ...process.env, LC_ALL: "C" } });
     this.#children.add(child);
     child.stdin.on("error", () => undefined);
@@ -188,95 +142,66 @@ class OpenSsh implements Transport {
 
   /** Why a session ended before it began. */
   async #failure(said: string): Promise<Error> {
-    if (this.#gone !== undefined) return this.#gone;
+    if (this.gone !== undefined) return this.gone;
     if (/session request failed|session open refused/i.test(said)) return new Refused(lastLine(said));
     // The master's own end is heard a moment later than that of its sessions.
     if (!(await this.#master.alive())) return this.#whyLost();
-    return new ConnectionError(
-      `${this.#cluster} opens no session: ${lastLine(said) || "it says nothing"}.`,
-      "Try again.",
-    );
+    return new ConnectionError(`${this.name} opens no session: ${lastLine(said) || "it says nothing"}.`, "Try again.");
   }
 
   async #whyLost(): Promise<Error> {
     let timer: NodeJS.Timeout | undefined;
     const unknown = new Promise<Error>((resolve) => {
-      const reason = new ConnectionError(`The line to ${this.#cluster} was lost.`, "Try again.");
+      const reason = new ConnectionError(`The line to ${this.name} was lost.`, "Try again.");
       timer = setTimeout(() => resolve(reason), 1_000);
     });
     const reason = await Promise.race([this.#master.lost, this.lost, unknown]);
     clearTimeout(timer);
-    this.#die(reason);
+    this.die(reason);
     return reason;
   }
 
-  /** A command in a session of its own. */
-  #alone(argv: readonly string[], options: ExecOptions): Promise<ExecResult> {
-    return new Promise((resolve, reject) => {
+  protected override alone(argv: readonly string[], options: ExecOptions): Promise<ExecResult> {
+    const program = argv[0] ?? "";
+    let child: ChildProcessWithoutNullStreams | undefined;
+    let begun: Session | undefined;
+    const kill = () => {
+      child?.kill("SIGKILL");
+      if (begun !== undefined) this.#endThere(begun);
+    };
+    return this.inTime(program, options, kill, (call) => {
       const mark = randomBytes(16).toString("hex");
       const line = reportedCommand(argv, mark, options.cwd);
-      if (this.#gone !== undefined) return reject(this.#gone);
-      if (options.signal?.aborted) return reject(new InterruptedError(`${argv[0]} was interrupted.`));
-      const timeout = options.timeout ?? 60_000;
-      let child: ChildProcessWithoutNullStreams | undefined;
-      let begun: Session | undefined;
-      let over = false;
-      const settle = () => {
-        if (over) return false;
-        over = true;
-        clearTimeout(timer);
-        options.signal?.removeEventListener("abort", abort);
-        this.#pending.delete(stop);
-        return true;
-      };
-      const stop = (error: Error) => {
-        if (!settle()) return;
-        reject(this.#gone ?? error);
-        child?.kill("SIGKILL");
-        if (begun !== undefined) this.#endThere(begun);
-      };
-      const late = () => stop(new ConnectionError(`${argv[0]} did not end within ${timeout / 1000} s.`, "Try again."));
-      const abort = () => stop(new InterruptedError(`${argv[0]} was interrupted.`));
-      const timer = setTimeout(late, timeout);
-      options.signal?.addEventListener("abort", abort, { once: true });
-      this.#pending.add(stop);
       const out: Buffer[] = [];
-      let size = 0;
-      const count = (chunk: Buffer) => {
-        size += chunk.length;
-        if (size > FLOOD)
-          stop(new ConnectionError(`${argv[0]} gave more than ${FLOOD >> 20} MiB of output.`, "Take it by files."));
-      };
       const start = () =>
         this.#begin(mark, line, (started) => {
           child = started;
           // Taken from the start: what nobody listens to, Node throws away when a quick command has ended.
           const before = new Preamble(`${mark}O`);
-          started.stderr.on("data", count);
+          started.stderr.on("data", (chunk: Buffer) => void call.count(chunk.length));
           started.stdout.on("data", (chunk: Buffer) => {
             const part = before.push(chunk);
             if (part.length === 0) return;
             if (options.onStdout) return options.onStdout(part);
-            count(part);
-            out.push(part);
+            if (call.count(part.length)) out.push(part);
           });
         });
-      this.#sessions
-        .open(start, { cancelled: () => over })
+      this.sessions
+        .open(start, { cancelled: call.over })
         .then(({ session, release }) => {
           void session.ended.then(release);
           begun = session;
-          if (over) {
+          if (call.over()) {
             session.child.kill("SIGKILL");
             this.#endThere(session);
             return;
           }
-          this.#follow(session, options.input, stop, argv[0] ?? "").then(
-            (end) => settle() && resolve({ ...end, stdout: Buffer.concat(out).toString("utf8") }),
-            stop,
+          this.#follow(session, options.input, call.stop, program).then(
+            (end) => call.done({ ...end, stdout: Buffer.concat(out).toString("utf8") }),
+            call.stop,
           );
         })
-        .catch(stop);
+        .catch(call.stop);
     });
   }
 
@@ -299,24 +224,24 @@ class OpenSsh implements Transport {
     if (code !== undefined) return { ...ending(code), stderr: text };
     if (!(await this.#master.alive())) throw await this.#whyLost();
     throw new ConnectionError(
-      `How ${program} ended on ${this.#cluster} is not known: its session was cut off.`,
+      `How ${program} ended on ${this.name} is not known: its session was cut off.`,
       "Try again.",
     );
   }
 
   /** Ends what a session was running: sshd lets it go on when its session is closed. */
   #endThere({ pid }: Session): void {
-    if (this.#gone !== undefined) return;
-    this.#alone(["/bin/sh", "-c", endShell(pid, pid)], { timeout: END_TIME }).catch(() => undefined);
+    if (this.gone !== undefined) return;
+    this.alone(["/bin/sh", "-c", endShell(pid, pid)], { timeout: END_TIME }).catch(() => undefined);
   }
 
-  async #openShell(): Promise<ShellStreams> {
+  protected override async openShell(): Promise<ShellStreams> {
     const mark = randomBytes(16).toString("hex");
     const start = () =>
       this.#begin(mark, reportedShell(mark), (child) => {
         this.#shellEnd = this.#hear(child);
       });
-    const { session, release } = await this.#sessions.open(start, { lasting: true });
+    const { session, release } = await this.sessions.open(start, { lasting: true });
     void session.ended.then(release);
     const { stdin, stdout, stderr } = session.child;
     return { stdin, stdout, stderr, close: () => void session.child.kill("SIGKILL") };
@@ -331,7 +256,7 @@ class OpenSsh implements Transport {
     return this.#endOf(child).then((code) => ({ code, said }));
   }
 
-  async #openFiles(onGone: () => void): Promise<SftpChannel> {
+  protected override async openFiles(onGone: () => void): Promise<SftpChannel> {
     const child = this.#spawn(["-s", ...this.#master.session, "sftp"]);
     let said = "";
     child.stderr.on("data", (chunk: Buffer) => {
@@ -347,7 +272,7 @@ class OpenSsh implements Transport {
       await ended;
       const why = await this.#failure(said);
       // What ssh2 says of the first bytes tells more than that ssh ended.
-      throw why instanceof Refused || this.#gone !== undefined ? why : error;
+      throw why instanceof Refused || this.gone !== undefined ? why : error;
     }
   }
 }

@@ -6,12 +6,12 @@ import { randomBytes } from "node:crypto";
 import { once } from "node:events";
 import type { Client, ClientChannel, SFTPWrapper } from "ssh2";
 import type { ClusterConfig } from "../config/index.js";
-import { ConnectionError, InterruptedError, isYaleError } from "../errors.js";
-import { checkSilent, FIRST_SESSION_TIME, firstSession, type ShellEnd } from "./first-session.js";
+import { ConnectionError, isYaleError } from "../errors.js";
+import { checkSilent, type ShellEnd } from "./first-session.js";
 import { Preamble } from "./preamble.js";
-import { RemoteShell, type ShellStreams } from "./remote-shell.js";
-import { isRefusal, Sessions } from "./sessions.js";
-import { SftpPool } from "./sftp-pool.js";
+import { type Call, RemoteLine } from "./remote-line.js";
+import type { ShellStreams } from "./remote-shell.js";
+import { isRefusal } from "./sessions.js";
 import { loginCommand, PLAIN_SHELL } from "./shell.js";
 import { sshRoute } from "./ssh-config.js";
 import { connectHost, type SshConnection } from "./ssh-connect.js";
@@ -20,8 +20,6 @@ import { type SftpChannel, wrapSftp } from "./ssh-sftp.js";
 import { signalChannel } from "./ssh2-private.js";
 import type { ExecOptions, ExecResult, LoginOptions, Transport } from "./transport.js";
 
-/** Bytes of output that a command may give where nobody takes it piece by piece. */
-const FLOOD = 64 << 20;
 /** Milliseconds between the end of a shell's output and the word of its code. */
 const EXIT_TIME = 2_000;
 /** Milliseconds for a channel for files to open. */
@@ -42,7 +40,7 @@ export async function openSsh(cluster: ClusterConfig, login: LoginOptions): Prom
         await connectHost({ cluster: cluster.name, host, chosen: cluster.identity, via: way.at(-1)?.client, login }),
       );
     const line = new SshLine(cluster.name, way);
-    if (await line.begin(target, login.signal)) line.asked = true;
+    await line.begin(target, login.signal);
     return line;
   } catch (error) {
     for (const { client } of way.reverse()) client.destroy();
@@ -50,74 +48,30 @@ export async function openSsh(cluster: ClusterConfig, login: LoginOptions): Prom
   }
 }
 
-class SshLine implements Transport {
+class SshLine extends RemoteLine {
   readonly kind = "ssh";
-  readonly lost: Promise<Error>;
-  readonly greeting: string;
-  asked: boolean;
-  readonly #name: string;
   readonly #way: readonly SshConnection[];
   readonly #client: Client;
-  readonly #sessions = new Sessions();
-  readonly #shell: RemoteShell;
-  readonly #files: SftpPool;
-  /** Rejects what is in flight. */
-  readonly #pending = new Set<(reason: Error) => void>();
-  #gone: Error | undefined;
-  #lose: (reason: Error) => void = () => undefined;
   #shellEnd: () => Promise<ShellEnd> = async () => ({ code: undefined, said: "" });
 
   constructor(name: string, way: readonly SshConnection[]) {
     const last = way.at(-1);
     if (last === undefined) throw new ConnectionError(`There is no way to ${name}.`);
-    this.#name = name;
+    super(name, {
+      asked: way.some((connection) => connection.asked),
+      greeting: way.flatMap((connection) => connection.said).join("\n"),
+    });
     this.#way = way;
     this.#client = last.client;
-    this.asked = way.some((connection) => connection.asked);
-    this.greeting = way.flatMap((connection) => connection.said).join("\n");
-    this.lost = new Promise((resolve) => {
-      this.#lose = resolve;
-    });
-    for (const connection of way) void connection.lost.then((reason) => this.#die(reason));
-    this.#shell = new RemoteShell({
-      open: () => this.#openShell(),
-      alone: (argv, options) => this.#alone(argv, options),
-      startTime: FIRST_SESSION_TIME,
-      rested: () => this.#sessions.rested(),
-    });
-    this.#sessions.keep(this.#shell);
-    this.#files = new SftpPool(this.#sessions, (onGone) => this.#openFiles(onGone));
-  }
-
-  /** Runs the first session; true if a person had to approve it. Throws LoginError. */
-  begin(target: string, signal: AbortSignal | undefined): Promise<boolean> {
-    const ended = () => (this.#gone === undefined ? this.#shellEnd() : { code: undefined, said: "" });
-    return firstSession({ name: this.#name, target, shell: this.#shell, ended }, signal);
-  }
-
-  exec(argv: readonly string[], options: ExecOptions = {}): Promise<ExecResult> {
-    const { shared, input, onStdout, ...rest } = options;
-    if (shared === true && input === undefined && onStdout === undefined) return this.#shell.run(argv, rest);
-    return this.#alone(argv, options);
-  }
-
-  sftp(channel = 0): ReturnType<SftpPool["sftp"]> {
-    return this.#files.sftp(channel);
+    for (const connection of way) void connection.lost.then((reason) => this.die(reason));
   }
 
   async close(): Promise<void> {
-    this.#die(new ConnectionError(`The line to ${this.#name} was closed.`, `\`yale login ${this.#name}\` opens it.`));
+    this.die(new ConnectionError(`The line to ${this.name} was closed.`, `\`yale login ${this.name}\` opens it.`));
     await Promise.all(this.#way.map((connection) => connection.lost));
   }
 
-  #die(reason: Error): void {
-    if (this.#gone !== undefined) return;
-    this.#gone = reason;
-    this.#lose(reason);
-    this.#sessions.close(reason);
-    this.#shell.close(reason);
-    for (const reject of [...this.#pending]) reject(reason);
-    this.#pending.clear();
+  protected override hangUp(): void {
     for (const { client } of [...this.#way].reverse()) {
       client.end();
       // The far side may be past answering.
@@ -125,15 +79,19 @@ class SshLine implements Transport {
     }
   }
 
+  protected override shellEnd(): Promise<ShellEnd> {
+    return this.#shellEnd();
+  }
+
   /** A call of ssh2 that opens something, settled by the end of the line too. */
   #call<T>(start: (done: (error: Error | undefined, value: T) => void) => void): Promise<T> {
     return new Promise((resolve, reject) => {
-      if (this.#gone !== undefined) return reject(this.#gone);
-      this.#pending.add(reject);
+      if (this.gone !== undefined) return reject(this.gone);
+      this.pending.add(reject);
       const done = (error: Error | undefined, value: T) => {
-        this.#pending.delete(reject);
+        this.pending.delete(reject);
         if (error === undefined || error === null) resolve(value);
-        else reject(this.#gone ?? error);
+        else reject(this.gone ?? error);
       };
       try {
         start(done);
@@ -143,8 +101,8 @@ class SshLine implements Transport {
     });
   }
 
-  async #openShell(): Promise<ShellStreams> {
-    const { session, release } = await this.#sessions.open(() => this.#channel(PLAIN_SHELL), { lasting: true });
+  protected override async openShell(): Promise<ShellStreams> {
+    const { session, release } = await this.sessions.open(() => this.#channel(PLAIN_SHELL), { lasting: true });
     const { channel } = session;
     let said = "";
     this.#shellEnd = async () => {
@@ -174,13 +132,13 @@ class SshLine implements Transport {
     } catch (error) {
       if (isYaleError(error) || isRefusal(error)) throw error;
       const message = words([(error as Error).message]);
-      throw new ConnectionError(`${this.#name} ran no command: ${message}.`, "Try again.", { cause: error });
+      throw new ConnectionError(`${this.name} ran no command: ${message}.`, "Try again.", { cause: error });
     }
   }
 
   /** Ends what runs in a channel, and the channel. */
   #kill(session: Session): void {
-    if (this.#gone !== undefined) return;
+    if (this.gone !== undefined) return;
     signalChannel(this.#client, session.channel, "KILL");
     session.channel.close();
     // ssh2 tells of the end only when all output was taken.
@@ -188,7 +146,7 @@ class SshLine implements Transport {
     session.channel.stderr.resume();
   }
 
-  async #openFiles(onGone: () => void): Promise<SftpChannel> {
+  protected override async openFiles(onGone: () => void): Promise<SftpChannel> {
     let timer: NodeJS.Timeout | undefined;
     try {
       const raw = await this.#call<SFTPWrapper>((done) => {
@@ -208,7 +166,7 @@ class SshLine implements Transport {
       if (isYaleError(error) || isRefusal(error)) throw error;
       const message = (error as Error).message;
       throw new ConnectionError(
-        `${this.#name} opens no channel for files: ${words([message])}.`,
+        `${this.name} opens no channel for files: ${words([message])}.`,
         /packet|VERSION/i.test(message)
           ? "A start-up file of your login shell there prints something. Let it be silent where no terminal is (.bashrc, .cshrc)."
           : "Ask the site whether it allows SFTP.",
@@ -219,41 +177,23 @@ class SshLine implements Transport {
     }
   }
 
-  #alone(argv: readonly string[], options: ExecOptions): Promise<ExecResult> {
-    return new Promise((resolve, reject) => {
+  protected override alone(argv: readonly string[], options: ExecOptions): Promise<ExecResult> {
+    const program = argv[0] ?? "";
+    let running: Session | undefined;
+    const kill = () => {
+      if (running !== undefined) this.#kill(running);
+    };
+    return this.inTime(program, options, kill, (call) => {
       const mark = randomBytes(16).toString("hex");
       const line = loginCommand(argv, options.cwd, mark);
-      if (this.#gone !== undefined) return reject(this.#gone);
-      if (options.signal?.aborted) return reject(new InterruptedError(`${argv[0]} was interrupted.`));
-      const timeout = options.timeout ?? 60_000;
-      let running: Session | undefined;
-      let over = false;
-      const settle = () => {
-        if (over) return false;
-        over = true;
-        clearTimeout(timer);
-        options.signal?.removeEventListener("abort", abort);
-        this.#pending.delete(stop);
-        return true;
-      };
-      const stop = (error: Error) => {
-        if (!settle()) return;
-        reject(error);
-        if (running !== undefined) this.#kill(running);
-      };
-      const late = () => stop(new ConnectionError(`${argv[0]} did not end within ${timeout / 1000} s.`, "Try again."));
-      const abort = () => stop(new InterruptedError(`${argv[0]} was interrupted.`));
-      const timer = setTimeout(late, timeout);
-      options.signal?.addEventListener("abort", abort, { once: true });
-      this.#pending.add(stop);
-      this.#sessions
-        .open(() => this.#channel(line), { cancelled: () => over })
+      this.sessions
+        .open(() => this.#channel(line), { cancelled: call.over })
         .then(({ session, release }) => {
           void session.closed.then(release);
           running = session;
-          if (over) return this.#kill(session);
-          collect(session, mark, options, stop, argv[0] ?? "").then((result) => settle() && resolve(result), stop);
-        }, stop);
+          if (call.over()) return this.#kill(session);
+          collect(session, mark, options, call, program).then(call.done, call.stop);
+        }, call.stop);
     });
   }
 }
@@ -279,18 +219,14 @@ async function collect(
   session: Session,
   mark: string,
   options: ExecOptions,
-  stop: (error: Error) => void,
+  call: Call,
   program: string,
 ): Promise<ExecResult> {
   const { channel } = session;
   const out: Buffer[] = [];
   const err: Buffer[] = [];
-  let size = 0;
   const keep = (list: Buffer[], chunk: Buffer) => {
-    size += chunk.length;
-    if (size > FLOOD)
-      return stop(new ConnectionError(`${program} gave more than ${FLOOD >> 20} MiB of output.`, "Take it by files."));
-    list.push(chunk);
+    if (call.count(chunk.length)) list.push(chunk);
   };
   const before = { out: new Preamble(mark), err: new Preamble(mark) };
   channel.on("data", (chunk: Buffer) => {
@@ -300,7 +236,7 @@ async function collect(
   });
   channel.stderr.on("data", (chunk: Buffer) => keep(err, before.err.push(chunk)));
   channel.on("error", () => undefined);
-  feed(channel, options.input, session.closed).catch((error: Error) => stop(error));
+  feed(channel, options.input, session.closed).catch((error: Error) => call.stop(error));
   await session.closed;
   if (session.exit === undefined)
     throw new ConnectionError(

@@ -13,6 +13,7 @@ import { hashLines, nameList, oneLine } from "./transfer-far.js";
 import type { Moving } from "./transfer-file.js";
 import type { TreeFile } from "./transfer-tree.js";
 import { eachOf } from "./transfer-work.js";
+import type { Sftp } from "./transport.js";
 
 /** Files up to this size are packed. */
 const SMALL = 4 << 20;
@@ -213,28 +214,18 @@ async function* gathered(
 }
 
 async function sendLoose(moving: Moving, { from, to, files }: SendJob): Promise<Sent> {
-  const { lanes, scope, meter } = moving;
-  const here: string[] = new Array(files.length).fill("");
-  await scope.race(
-    eachOf(
-      files,
-      LOOSE,
-      async (file, i) => {
-        const data = await readSmall(from, file);
-        here[i] = sha256(data);
-        const sftp = lanes.all[i % lanes.all.length] ?? lanes.sftp;
-        const path = posix.join(to, file.path);
-        const handle = await sftp.open(path, "w");
-        try {
-          if (data.length > 0) await handle.write(data, 0);
-        } finally {
-          await Promise.all([handle.close(), sftp.chmod(path, file.mode)]);
-        }
-        meter.arrived(data.length);
-      },
-      scope.signal,
-    ),
-  );
+  const here = await eachLoose(moving, files, async (file, sftp) => {
+    const data = await readSmall(from, file);
+    const path = posix.join(to, file.path);
+    const handle = await sftp.open(path, "w");
+    try {
+      if (data.length > 0) await handle.write(data, 0);
+    } finally {
+      await Promise.all([handle.close(), sftp.chmod(path, file.mode)]);
+    }
+    moving.meter.arrived(data.length);
+    return data;
+  });
   return { here, there: await farHashes(moving, to, files) };
 }
 
@@ -302,29 +293,33 @@ async function receiveTar(moving: Moving, { from, files, write }: ReceiveJob): P
 }
 
 async function receiveLoose(moving: Moving, { from, files, write }: ReceiveJob): Promise<TreeFile[]> {
-  const { lanes, scope, meter } = moving;
-  const here: string[] = new Array(files.length).fill("");
-  await scope.race(
-    eachOf(
-      files,
-      LOOSE,
-      async (file, i) => {
-        const sftp = lanes.all[i % lanes.all.length] ?? lanes.sftp;
-        const handle = await sftp.open(posix.join(from, file.path), "r");
-        try {
-          const data = file.size === 0 ? Buffer.alloc(0) : await handle.read(file.size, 0);
-          here[i] = sha256(data);
-          meter.arrived(data.length);
-          await write(file, data);
-        } finally {
-          await handle.close();
-        }
-      },
-      scope.signal,
-    ),
-  );
+  const here = await eachLoose(moving, files, async (file, sftp) => {
+    const handle = await sftp.open(posix.join(from, file.path), "r");
+    try {
+      const data = file.size === 0 ? Buffer.alloc(0) : await handle.read(file.size, 0);
+      moving.meter.arrived(data.length);
+      await write(file, data);
+      return data;
+    } finally {
+      await handle.close();
+    }
+  });
   const there = await farHashes(moving, from, files);
   return files.filter((_, i) => here[i] !== there[i]);
+}
+
+/** Moves each file by itself, over every lane in turn; the hashes of their bytes. */
+async function eachLoose(
+  { lanes, scope }: Moving,
+  files: readonly TreeFile[],
+  move: (file: TreeFile, sftp: Sftp) => Promise<Uint8Array>,
+): Promise<string[]> {
+  const hashes: string[] = new Array(files.length).fill("");
+  const one = async (file: TreeFile, i: number) => {
+    hashes[i] = sha256(await move(file, lanes.all[i % lanes.all.length] ?? lanes.sftp));
+  };
+  await scope.race(eachOf(files, LOOSE, one, scope.signal));
+  return hashes;
 }
 
 async function readSmall(root: string, file: TreeFile): Promise<Buffer> {
