@@ -57,6 +57,9 @@ export async function openBrowser(): Promise<Browser> {
   });
 }
 
+/** Milliseconds that Jupyter gets to close its kernels and itself. */
+const CLOSE_TIME = 20_000;
+
 /** A running JupyterLab. */
 export class Lab {
   readonly url: string;
@@ -134,7 +137,11 @@ export class Lab {
     if (this.#server.exitCode !== null) return;
     const ended = new Promise((resolve) => this.#server.once("exit", resolve));
     this.#server.kill("SIGTERM");
+    // Jupyter closes everything, and then Python may wait for ever for a worker thread of anyio's that was at rest when
+    // the event loop ended (seen with py-spy, once in some tens of runs).
+    const timer = setTimeout(() => this.#server.kill("SIGKILL"), CLOSE_TIME);
     await ended;
+    clearTimeout(timer);
   }
 }
 
