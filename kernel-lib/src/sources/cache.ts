@@ -6,6 +6,7 @@ import { createHash } from "node:crypto";
 import { mkdir, readdir, readFile, rename, rm, stat, utimes, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { cacheDir } from "../paths.js";
+import { readBytes } from "./files.js";
 
 /** What the server said of a file. */
 export interface Entry {
@@ -57,8 +58,7 @@ export class DownloadCache {
 
   /** The bytes of an address that {@link get} knows. */
   async bytes(url: string): Promise<Uint8Array> {
-    const { buffer, byteOffset, byteLength } = await readFile(this.path(url));
-    return new Uint8Array(buffer, byteOffset, byteLength);
+    return readBytes(this.path(url));
   }
 
   /** A file to write to, and how much of it is there from an earlier try with the same `etag` or date. */

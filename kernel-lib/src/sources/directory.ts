@@ -7,8 +7,16 @@ import { dirname } from "node:path";
 import { SourceError, UsageError } from "../errors.js";
 import { checkImage, PIL_FORMATS, sniff } from "../images.js";
 import type { Json } from "../protocol.js";
-import { type SourceFile, sourceFiles } from "./files.js";
-import type { Inspection, PageOrFault, PagesOptions, Source, SourceType } from "./index.js";
+import { readBytes, type SourceFile, sourceFiles } from "./files.js";
+import {
+  faultFrom,
+  type Inspection,
+  type PageOrFault,
+  type PagesOptions,
+  type Source,
+  type SourceType,
+  sparedPage,
+} from "./index.js";
 
 const PATTERN = "*.{jpg,jpeg,jpe,png,tif,tiff,webp,gif,bmp,jp2,j2k,jpx,avif,heic,heif}";
 
@@ -74,7 +82,12 @@ class DirectorySource implements Source {
       while (ahead.length < 3 && next < this.#files.length) {
         const file = this.#files[next++];
         if (file === undefined) continue;
-        ahead.push(options.have?.(file.name) === true ? Promise.resolve([spared(file)]) : readImageFile(file));
+        // Files with several pages have other keys, and are read.
+        ahead.push(
+          options.have?.(file.name) === true
+            ? Promise.resolve([sparedPage({ key: file.name, source: file.name, page: 1, metadata: {} })])
+            : readImageFile(file),
+        );
       }
       for (const item of (await ahead.shift()) ?? []) {
         if (options.signal?.aborted) return;
@@ -84,16 +97,9 @@ class DirectorySource implements Source {
   }
 }
 
-/** A page that the caller has; files with several pages have other keys and are read. */
-function spared({ name }: SourceFile): PageOrFault {
-  const nothing = { image: new Uint8Array(0), mime: "image/jpeg", width: 0, height: 0 };
-  return { key: name, ...nothing, source: name, page: 1, metadata: {} };
-}
-
 async function readImageFile(file: SourceFile): Promise<PageOrFault[]> {
   try {
-    const { buffer, byteOffset, byteLength } = await readFile(file.path);
-    const bytes = new Uint8Array(buffer, byteOffset, byteLength);
+    const bytes = await readBytes(file.path);
     const folder = dirname(file.name);
     const metadata: { [key: string]: Json } = { path: file.name, ...(folder === "." ? {} : { folder }) };
     const pages = await imagesOf(bytes);
@@ -105,8 +111,7 @@ async function readImageFile(file: SourceFile): Promise<PageOrFault[]> {
       metadata,
     }));
   } catch (error) {
-    const { what, fix, message } = error as SourceError;
-    return [{ fault: { key: file.name, source: file.name, reason: what ?? message, fix: fix ?? "Check the file." } }];
+    return [faultFrom(error, { key: file.name, source: file.name }, "Check the file.")];
   }
 }
 

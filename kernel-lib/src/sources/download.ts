@@ -4,12 +4,13 @@
  * not by its header. What can't be had is an error in words; bytes go to disk, so memory does not grow with the number
  * of downloads.
  */
-import { open, stat } from "node:fs/promises";
+import { open } from "node:fs/promises";
 import { setTimeout as sleep } from "node:timers/promises";
 import { InterruptedError, QuotaError, SourceError } from "../errors.js";
 import { checkImage } from "../images.js";
 import { packageVersion } from "../paths.js";
 import { DownloadCache, type Entry } from "./cache.js";
+import { readBytes } from "./files.js";
 import { Hosts } from "./hosts.js";
 
 /** Milliseconds in which the first byte, and then each next one, must come. */
@@ -252,7 +253,7 @@ export class Downloader {
   /** Believes the bytes. Throws DownloadError for what is something else, Passing for what arrived cut. */
   async #look(url: string, wanted: Wanted, path: string, response: Response): Promise<Entry["image"] | undefined> {
     if (wanted.as === "file") return undefined;
-    const bytes = new Uint8Array(await readWhole(path));
+    const bytes = await readBytes(path);
     if (wanted.as === "json") {
       try {
         JSON.parse(new TextDecoder().decode(bytes));
@@ -383,21 +384,4 @@ function networkWords(error: unknown): string {
 function userAgent(): string {
   const contact = process.env.YALE_JOBS_CONTACT?.replace(/[^\x20-\x7e]/g, "");
   return `yale-jobs/${packageVersion()} (library digitisation${contact ? `; ${contact}` : ""})`;
-}
-
-async function readWhole(path: string): Promise<ArrayBuffer> {
-  const { size } = await stat(path);
-  const file = await open(path, "r");
-  try {
-    const buffer = new ArrayBuffer(size);
-    let at = 0;
-    while (at < size) {
-      const { bytesRead } = await file.read(new Uint8Array(buffer, at), 0, size - at, at);
-      if (bytesRead === 0) break;
-      at += bytesRead;
-    }
-    return buffer;
-  } finally {
-    await file.close();
-  }
 }

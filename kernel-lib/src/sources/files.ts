@@ -1,5 +1,5 @@
 /** Local files of a source: one, a glob's, or a folder's, in natural order. */
-import { stat } from "node:fs/promises";
+import { readFile, stat } from "node:fs/promises";
 import { basename, dirname, isAbsolute, join, relative, resolve } from "node:path";
 import { glob } from "tinyglobby";
 import { SourceError } from "../errors.js";
@@ -9,6 +9,12 @@ export interface SourceFile {
   path: string;
   /** Relative to the folder that was given, with `/`; the base name for a single file. */
   name: string;
+}
+
+/** Bytes of a file, without a copy of what Node has read. */
+export async function readBytes(path: string): Promise<Uint8Array> {
+  const { buffer, byteOffset, byteLength } = await readFile(path);
+  return new Uint8Array(buffer, byteOffset, byteLength);
 }
 
 /** page2 before page10. */

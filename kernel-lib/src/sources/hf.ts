@@ -5,10 +5,10 @@ import type { AsyncBuffer } from "hyparquet";
 import { openParquet, type ParquetFile } from "../dataset/parquet.js";
 import { SourceError, UsageError } from "../errors.js";
 import type { Fault, Json, SourceSpec } from "../protocol.js";
-import { DownloadError, Downloader } from "./download.js";
+import { DownloadError, type Downloader } from "./download.js";
 import { HubDataset, hubAccess, type SplitFiles } from "./hf-hub.js";
 import type { Inspection, PageOrFault, PagesOptions, Source, SourceType } from "./index.js";
-import { type RemoteImage, remotePages } from "./remote.js";
+import { pageOnly, REMOTE_OPTIONS, type RemoteImage, remoteOptions, remotePages } from "./remote.js";
 import { type DatasetRow, rowPages } from "./rows.js";
 
 /** `owner/name` or `name`, perhaps behind `hf://datasets/` and with `@revision`. */
@@ -22,18 +22,18 @@ export const hf: SourceType = {
     split: "split; default train, else the first",
     revision: "branch, tag or commit; default main",
     column: "column that holds the images; default found",
+    ...REMOTE_OPTIONS,
     delay: "least seconds between two requests to the Hub, for image folders",
-    strict: "true: the first image that can't be had ends it; default false: it is a fault row",
   },
   async open(spec) {
     const [, id, at] = ID.exec(spec.location) ?? [];
     if (id === undefined)
       throw new UsageError(`${JSON.stringify(spec.location)} is no id of a dataset.`, "Write it as owner/name.");
     const options = readOptions(spec);
-    const downloader = new Downloader(options.delay === undefined ? {} : { delay: options.delay * 1000 });
+    const { downloader, strict } = remoteOptions(spec.options);
     const dataset = new HubDataset(id, await hubAccess(), downloader);
     const files = await dataset.resolve(options.revision ?? at ?? "main", options.subset, options.split);
-    return new HubSource(dataset, files, options, downloader);
+    return new HubSource(dataset, files, options, downloader, strict);
   },
   async detect(location) {
     if (/^hf:/.test(location) && ID.test(location)) return { score: 1, why: "it begins with hf:" };
@@ -50,26 +50,17 @@ interface HfOptions {
   split?: string;
   revision?: string;
   column?: string;
-  delay?: number;
-  strict: boolean;
 }
 
 function readOptions(spec: SourceSpec): HfOptions {
   const given = spec.options ?? {};
-  const options: HfOptions = { strict: given.strict === true };
+  const options: HfOptions = {};
   for (const name of ["subset", "split", "revision", "column"] as const) {
     const value = given[name];
     if (value === undefined) continue;
     if (typeof value !== "string" || value === "")
       throw new UsageError(`${name}: got ${JSON.stringify(value)}.`, "Give a name.");
     options[name] = value;
-  }
-  if (given.strict !== undefined && typeof given.strict !== "boolean")
-    throw new UsageError(`strict: got ${JSON.stringify(given.strict)}.`, "Allowed: true, false.");
-  if (given.delay !== undefined) {
-    if (typeof given.delay !== "number" || given.delay < 0)
-      throw new UsageError(`delay: got ${JSON.stringify(given.delay)}.`, "Allowed: seconds, 0 or more.");
-    options.delay = given.delay;
   }
   return options;
 }
@@ -80,13 +71,15 @@ class HubSource implements Source {
   readonly #files: SplitFiles;
   readonly #options: HfOptions;
   readonly #downloader: Downloader;
+  readonly #strict: boolean;
   readonly #open = new Map<string, Promise<ParquetFile>>();
 
-  constructor(dataset: HubDataset, files: SplitFiles, options: HfOptions, downloader: Downloader) {
+  constructor(dataset: HubDataset, files: SplitFiles, options: HfOptions, downloader: Downloader, strict: boolean) {
     this.#dataset = dataset;
     this.#files = files;
     this.#options = options;
     this.#downloader = downloader;
+    this.#strict = strict;
   }
 
   #parquet(path: string): Promise<ParquetFile> {
@@ -123,7 +116,7 @@ class HubSource implements Source {
 
   async *pages(options: PagesOptions = {}): AsyncGenerator<PageOrFault> {
     if (this.#files.format === "images") {
-      yield* remotePages(this.#images(), this.#downloader, { ...options, strict: this.#options.strict });
+      yield* remotePages(this.#images(), this.#downloader, { ...options, strict: this.#strict });
       return;
     }
     const first = this.#files.files[0];
@@ -136,9 +129,7 @@ class HubSource implements Source {
       fetch: (path, signal) => this.#file(path, signal),
     });
     for await (const item of pages) {
-      if ("fault" in item && this.#options.strict)
-        throw new SourceError(`${item.fault.key}: ${item.fault.reason}`, item.fault.fix);
-      yield item;
+      yield this.#strict ? pageOnly(item) : item;
     }
   }
 

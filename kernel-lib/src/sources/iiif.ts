@@ -1,7 +1,7 @@
 /** IIIF manifests and collections, of Presentation 2 and 3, from the web or a file: one page for each canvas with an image. */
 import { readFile, stat } from "node:fs/promises";
 import { basename, resolve } from "node:path";
-import { SourceError, UsageError } from "../errors.js";
+import { errorData, SourceError, UsageError } from "../errors.js";
 import type { Fault, Json, SourceSpec } from "../protocol.js";
 import { DownloadError, Downloader, httpUrl } from "./download.js";
 import { imageUrl, imageUrlBy, pageImages, WAYS, type Way } from "./iiif-image.js";
@@ -15,8 +15,15 @@ import {
   readPresentation,
   readService,
 } from "./iiif-read.js";
-import type { Inspection, PageOrFault, PagesOptions, Source, SourceType } from "./index.js";
-import { type RemoteImage, remotePages } from "./remote.js";
+import {
+  faultFrom,
+  type Inspection,
+  type PageOrFault,
+  type PagesOptions,
+  type Source,
+  type SourceType,
+} from "./index.js";
+import { REMOTE_OPTIONS, type RemoteImage, remoteOptions, remotePages } from "./remote.js";
 
 /** Collections inside collections, at most. */
 const DEPTH = 8;
@@ -26,8 +33,6 @@ interface IiifOptions {
   language: string[];
   canvas?: string[];
   range?: string;
-  delay?: number;
-  strict: boolean;
 }
 
 /** Source type `iiif`. */
@@ -38,19 +43,18 @@ export const iiif: SourceType = {
     language: "language of labels where there are several, such as de; default English, then any",
     canvas: "only these canvases: ids, or numbers and ranges of numbers such as 1-3,7",
     range: "only the canvases of this range: its id or label",
-    delay: "least seconds between two requests to one host",
-    strict: "true: the first image that can't be had ends it; default false: it is a fault row",
+    ...REMOTE_OPTIONS,
   },
   async open(spec) {
     const options = readOptions(spec);
-    const downloader = new Downloader(options.delay === undefined ? {} : { delay: options.delay * 1000 });
+    const { downloader, strict } = remoteOptions(spec.options);
     const doc = readPresentation(await load(spec.location, downloader), spec.location);
     if (doc === undefined)
       throw new SourceError(
         `${spec.location} is no IIIF manifest or collection.`,
         "Give the address of the manifest itself; viewers often have it behind a IIIF logo or in `?manifest=`.",
       );
-    return new IiifSource(spec.location, doc, options, downloader);
+    return new IiifSource(spec.location, doc, options, downloader, strict);
   },
   async detect(location) {
     const web = /^https?:\/\//i.test(location);
@@ -61,7 +65,7 @@ export const iiif: SourceType = {
       if (doc === undefined) return { score: 0, why: "it holds no IIIF manifest or collection" };
       return { score: 1, why: `it is a IIIF ${doc.type} of version ${doc.version}` };
     } catch (error) {
-      return { score: 0, why: (error as SourceError).what ?? (error as Error).message };
+      return { score: 0, why: errorData(error).what };
     }
   },
 };
@@ -86,7 +90,7 @@ async function load(location: string, downloader: Downloader, signal?: AbortSign
 }
 
 function readOptions(spec: SourceSpec): IiifOptions {
-  const { width, language, canvas, range, delay, strict } = spec.options ?? {};
+  const { width, language, canvas, range } = spec.options ?? {};
   const number = (name: string, value: Json | undefined, least: number) => {
     if (value !== undefined && (typeof value !== "number" || value < least))
       throw new UsageError(`${name}: got ${JSON.stringify(value)}.`, `Allowed: a number of ${least} or more.`);
@@ -99,17 +103,13 @@ function readOptions(spec: SourceSpec): IiifOptions {
       throw new UsageError(`${name}: got ${JSON.stringify(value)}.`, "Give a text or a list of texts.");
     return values;
   };
-  if (strict !== undefined && typeof strict !== "boolean")
-    throw new UsageError(`strict: got ${JSON.stringify(strict)}.`, "Allowed: true, false.");
   const asked = {
     width: number("width", width, 1),
-    delay: number("delay", delay, 0),
     canvas: words("canvas", canvas),
     range: words("range", range)?.[0],
   };
   return {
     language: words("language", language) ?? [],
-    strict: strict === true,
     ...(Object.fromEntries(Object.entries(asked).filter(([, v]) => v !== undefined)) as Partial<IiifOptions>),
   };
 }
@@ -128,16 +128,24 @@ class IiifSource implements Source {
   readonly #doc: Manifest | Collection;
   readonly #options: IiifOptions;
   readonly #downloader: Downloader;
+  readonly #strict: boolean;
   /** What worked with a host, and the page that finds it out, for which the others wait; infos of services that were asked. */
   readonly #ways = new Map<string, Way>();
   readonly #finding = new Map<string, Promise<unknown>>();
   readonly #infos = new Map<string, Promise<ImageService | undefined>>();
 
-  constructor(location: string, doc: Manifest | Collection, options: IiifOptions, downloader: Downloader) {
+  constructor(
+    location: string,
+    doc: Manifest | Collection,
+    options: IiifOptions,
+    downloader: Downloader,
+    strict: boolean,
+  ) {
     this.#location = location;
     this.#doc = doc;
     this.#options = options;
     this.#downloader = downloader;
+    this.#strict = strict;
   }
 
   /** Manifests one after another: of a collection each is fetched when its turn comes. */
@@ -170,8 +178,7 @@ class IiifSource implements Source {
           else yield* walk(self, inner, depth + 1);
         } catch (error) {
           if (signal?.aborted) return;
-          const { what, fix, message } = error as SourceError;
-          yield fault(what ?? message, fix ?? "Try again later.");
+          yield faultFrom(error, { key: member.id, source: self.#location }, "Try again later.");
         }
       }
     };
@@ -250,7 +257,7 @@ class IiifSource implements Source {
   }
 
   async *pages(options: PagesOptions = {}): AsyncGenerator<PageOrFault> {
-    yield* remotePages(this.#images(options.signal), this.#downloader, { ...options, strict: this.#options.strict });
+    yield* remotePages(this.#images(options.signal), this.#downloader, { ...options, strict: this.#strict });
   }
 
   async *#images(signal?: AbortSignal): AsyncGenerator<RemoteImage | { fault: Fault }> {

@@ -4,6 +4,7 @@
  *
  * To add a source: one file beside this one that exports a {@link SourceType}, and one line in {@link SOURCES}.
  */
+import { errorData, isYaleError } from "../errors.js";
 import type { Fault, Json, SourceKind, SourceSpec } from "../protocol.js";
 
 /** Labels by language, as IIIF has them; `none` where no language is known. */
@@ -33,6 +34,16 @@ export type PageOrFault = Page | { fault: Fault };
 /** True for the fault rows of a source's stream. */
 export function isFault(item: PageOrFault): item is { fault: Fault } {
   return "fault" in item;
+}
+
+/** The fault row of an error at a page or file; `fix` is what helps where the error itself does not say. */
+export function faultFrom(error: unknown, at: Pick<Fault, "key" | "source" | "page">, fix: string): { fault: Fault } {
+  return { fault: { ...at, reason: errorData(error).what, fix: isYaleError(error) ? error.fix : fix } };
+}
+
+/** A page that the caller has already ({@link PagesOptions.have}): its place in the stream, without its image. */
+export function sparedPage(page: Pick<Page, "key" | "source" | "page" | "label" | "metadata">): Page {
+  return { ...page, image: new Uint8Array(0), mime: "image/jpeg", width: 0, height: 0 };
 }
 
 /** A stream of pages. Users may write their own. */

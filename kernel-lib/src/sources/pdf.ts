@@ -3,10 +3,17 @@
  * rendered by pdf.js in worker threads, in order, a few pages ahead. A file that can't be read is one fault.
  */
 import { open, readFile } from "node:fs/promises";
-import { SourceError, UsageError } from "../errors.js";
+import { errorData, SourceError, UsageError } from "../errors.js";
 import type { Json, SourceSpec } from "../protocol.js";
 import { type SourceFile, sourceFiles } from "./files.js";
-import type { Inspection, PageOrFault, PagesOptions, Source, SourceType } from "./index.js";
+import {
+  faultFrom,
+  type Inspection,
+  type PageOrFault,
+  type PagesOptions,
+  type Source,
+  type SourceType,
+} from "./index.js";
 import { type PdfInfo, PdfPool } from "./pdf-pool.js";
 
 const OPTIONS = {
@@ -151,7 +158,7 @@ class PdfSource implements Source {
             if (found.pages.length < 1000) found.pages.push({ key: keyOf(file, page), ...(label ? { label } : {}) });
           }
         } catch (error) {
-          found.skipped.push({ key: file.name, reason: (error as SourceError).what ?? (error as Error).message });
+          found.skipped.push({ key: file.name, reason: errorData(error).what });
         }
       return found;
     } finally {
@@ -172,20 +179,19 @@ class PdfSource implements Source {
   }
 
   async *#file(pool: PdfPool, file: SourceFile, { signal, have }: PagesOptions): AsyncGenerator<PageOrFault> {
-    const whole = (reason: string, fix: string) => ({ fault: { key: file.name, source: file.name, reason, fix } });
+    const place = { key: file.name, source: file.name };
     let info: PdfInfo;
     try {
       await expectPdf(file.path);
       info = await this.#info(pool, file);
       if (info.pages === 0) throw new SourceError(NO_PAGES, "Check how it was made.");
     } catch (error) {
-      const { what, fix, message } = error as SourceError;
-      yield whole(what ?? message, fix ?? "Open it in a PDF viewer; save it again if it shows its pages.");
+      yield faultFrom(error, place, "Open it in a PDF viewer; save it again if it shows its pages.");
       return;
     }
     const { dpi, passthrough, password } = this.#options;
     const wanted = this.#wanted(info);
-    const lost: { page: number; reason: string }[] = [];
+    let lost = 0;
     let next = 0;
     // A few pages ahead, so that every worker has work while the consumer takes the first.
     const ahead: { page: number; result: ReturnType<PdfPool["page"]> }[] = [];
@@ -224,15 +230,14 @@ class PdfSource implements Source {
           metadata: { ...info.metadata, ...made.metadata },
         };
       } catch (error) {
-        const reason = (error as SourceError).what ?? (error as Error).message;
-        if (info.truncated) lost.push({ page, reason });
+        if (info.truncated) lost += 1;
         else
           yield {
             fault: {
               key: keyOf(file, page),
               source: file.name,
               page,
-              reason,
+              reason: errorData(error).what,
               fix: "Look at the page in a PDF viewer.",
             },
           };
@@ -240,10 +245,13 @@ class PdfSource implements Source {
     }
     // A cut file is one fault, with whatever could be saved of it before the cut.
     if (info.truncated)
-      yield whole(
-        `The file is cut off${lost.length === 0 ? "" : `: ${lost.length} of ${wanted.length} pages could not be read`}.`,
-        "Get it again from where it came.",
-      );
+      yield {
+        fault: {
+          ...place,
+          reason: `The file is cut off${lost === 0 ? "" : `: ${lost} of ${wanted.length} pages could not be read`}.`,
+          fix: "Get it again from where it came.",
+        },
+      };
   }
 }
 

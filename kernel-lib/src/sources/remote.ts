@@ -1,12 +1,38 @@
 /** A list of images on the web as a stream of pages: fetched several at a time, given in order, from the cache on disk. */
 import { setMaxListeners } from "node:events";
-import { SourceError } from "../errors.js";
+import { SourceError, UsageError } from "../errors.js";
 import type { Json } from "../protocol.js";
-import { DownloadError, type Downloader } from "./download.js";
-import type { LanguageMap, PageOrFault, PagesOptions } from "./index.js";
+import { DownloadError, Downloader } from "./download.js";
+import {
+  faultFrom,
+  isFault,
+  type LanguageMap,
+  type Page,
+  type PageOrFault,
+  type PagesOptions,
+  sparedPage,
+} from "./index.js";
 
 /** Downloads that are begun before their turn. Bytes wait on disk, so this costs no memory. */
 const AHEAD = 48;
+
+/** Options that every source on the web has, with what they mean. */
+export const REMOTE_OPTIONS = {
+  delay: "least seconds between two requests to one host",
+  strict: "true: the first image that can't be had ends it; default false: it is a fault row",
+} as const;
+
+/** Reads them. Throws UsageError. */
+export function remoteOptions({ delay, strict }: { readonly [name: string]: Json | undefined } = {}): {
+  downloader: Downloader;
+  strict: boolean;
+} {
+  if (delay !== undefined && (typeof delay !== "number" || delay < 0))
+    throw new UsageError(`delay: got ${JSON.stringify(delay)}.`, "Allowed: seconds, 0 or more.");
+  if (strict !== undefined && typeof strict !== "boolean")
+    throw new UsageError(`strict: got ${JSON.stringify(strict)}.`, "Allowed: true, false.");
+  return { downloader: new Downloader(delay === undefined ? {} : { delay: delay * 1000 }), strict: strict === true };
+}
 
 /** An image that is to be fetched. */
 export interface RemoteImage {
@@ -46,7 +72,7 @@ export async function* remotePages(
             "fault" in next.value
               ? Promise.resolve(next.value)
               : options.have?.(next.value.key) === true
-                ? Promise.resolve(spared(next.value))
+                ? Promise.resolve(sparedPage(placeOf(next.value)))
                 : begin(next.value, downloader, signal),
           );
       }
@@ -55,12 +81,7 @@ export async function* remotePages(
       const ready = await first;
       if (signal.aborted) return;
       const item = typeof ready === "function" ? await ready() : ready;
-      if ("fault" in item && options.strict === true)
-        throw new SourceError(
-          `${item.fault.key}: ${item.fault.reason}`,
-          item.fault.fix ?? "Leave out strict to go on.",
-        );
-      yield item;
+      yield options.strict === true ? pageOnly(item) : item;
     }
   } finally {
     left.abort();
@@ -70,10 +91,14 @@ export async function* remotePages(
   }
 }
 
-/** A page that the caller has. */
-function spared({ key, source, page, label, metadata }: RemoteImage): PageOrFault {
-  const nothing = { image: new Uint8Array(0), mime: "image/jpeg", width: 0, height: 0 };
-  return { key, ...nothing, source, page, ...(label === undefined ? {} : { label }), metadata };
+/** The page, or its fault thrown as a SourceError: what `strict` means. */
+export function pageOnly(item: PageOrFault): Page {
+  if (!isFault(item)) return item;
+  throw new SourceError(`${item.fault.key}: ${item.fault.reason}`, item.fault.fix ?? "Leave out strict to go on.");
+}
+
+function placeOf({ key, source, page, label, metadata }: RemoteImage): Parameters<typeof sparedPage>[0] {
+  return { key, source, page, ...(label === undefined ? {} : { label }), metadata };
 }
 
 /** Fetches now, and reads the bytes when their turn comes. */
@@ -87,16 +112,12 @@ async function begin(
     const { url, image } = await item.fetch(signal);
     if (image === undefined) throw new DownloadError(`${url} is no image.`, "Look at what the address really holds.");
     return async () => ({
-      key,
+      ...placeOf(item),
       image: await downloader.cache.bytes(url),
       ...image,
-      source,
-      page,
-      ...(item.label === undefined ? {} : { label: item.label }),
       metadata: { ...item.metadata, url },
     });
   } catch (error) {
-    const { what, fix, message } = error as SourceError;
-    return { fault: { key, source, page, reason: what ?? message, fix: fix ?? "Try again later." } };
+    return faultFrom(error, { key, source, page }, "Try again later.");
   }
 }

@@ -2,7 +2,7 @@
 import { SourceError } from "../errors.js";
 import { checkImage } from "../images.js";
 import type { Json } from "../protocol.js";
-import type { LanguageMap, PageOrFault } from "./index.js";
+import { faultFrom, type LanguageMap, type PageOrFault } from "./index.js";
 
 /** Rows by column. */
 export type DatasetRow = Record<string, unknown>;
@@ -56,8 +56,7 @@ export async function* rowPages(rows: AsyncIterable<DatasetRow>, options: RowOpt
       };
     } catch (error) {
       if (signal?.aborted) return;
-      const { what, fix, message } = error as SourceError;
-      yield { fault: { key, source, page, reason: what ?? message, fix: fix ?? "Check the dataset." } };
+      yield faultFrom(error, { key, source, page }, "Check the dataset.");
     }
   }
 }

@@ -1,12 +1,12 @@
 /** Images on the web: one address, a list, a text file with one on each line, or a column of a table. */
 import { readFile, stat } from "node:fs/promises";
 import { basename, extname, resolve } from "node:path";
-import { SourceError, UsageError } from "../errors.js";
+import { errorData, SourceError, UsageError } from "../errors.js";
 import { sniff } from "../images.js";
 import type { Fault, Json, SourceSpec } from "../protocol.js";
-import { Downloader, httpUrl } from "./download.js";
+import { type Downloader, httpUrl } from "./download.js";
 import type { Inspection, PageOrFault, PagesOptions, Source, SourceType } from "./index.js";
-import { type RemoteImage, remotePages } from "./remote.js";
+import { REMOTE_OPTIONS, type RemoteImage, remoteOptions, remotePages } from "./remote.js";
 import { readTable, TABLE_FILES } from "./table.js";
 
 const WEB = /^https?:\/\//i;
@@ -23,18 +23,12 @@ export const web: SourceType = {
   options: {
     urls: "a list of addresses, instead of a file that lists them",
     column: "column of a CSV, TSV or Excel file that holds the addresses; default the first that does",
-    delay: "least seconds between two requests to one host",
-    strict: "true: the first image that can't be had ends it; default false: it is a fault row",
+    ...REMOTE_OPTIONS,
   },
   async open(spec) {
-    const { delay, strict } = spec.options ?? {};
-    if (delay !== undefined && (typeof delay !== "number" || delay < 0))
-      throw new UsageError(`delay: got ${JSON.stringify(delay)}.`, "Allowed: seconds, 0 or more.");
-    if (strict !== undefined && typeof strict !== "boolean")
-      throw new UsageError(`strict: got ${JSON.stringify(strict)}.`, "Allowed: true, false.");
+    const { downloader, strict } = remoteOptions(spec.options);
     const { listed, skipped } = await listOf(spec);
-    const downloader = new Downloader(typeof delay === "number" ? { delay: delay * 1000 } : {});
-    return new WebSource(nameOf(spec.location), listed, skipped, downloader, strict === true);
+    return new WebSource(nameOf(spec.location), listed, skipped, downloader, strict);
   },
   async detect(location) {
     if (WEB.test(location)) return detectAddress(location);
@@ -45,7 +39,7 @@ export const web: SourceType = {
       if (listed.length === 0) return { score: 0, why: "it lists no addresses" };
       return { score: 0.9, why: `it lists ${listed.length} ${listed.length === 1 ? "address" : "addresses"}` };
     } catch (error) {
-      return { score: 0, why: (error as SourceError).what ?? (error as Error).message };
+      return { score: 0, why: errorData(error).what };
     }
   },
 };
@@ -157,7 +151,7 @@ class WebSource implements Source {
       try {
         found.pages.push({ key: url, url: httpUrl(url).href });
       } catch (error) {
-        found.skipped.push({ key: url, reason: (error as SourceError).what });
+        found.skipped.push({ key: url, reason: errorData(error).what });
       }
     }
     found.count = found.pages.length;
