@@ -17,6 +17,8 @@ export interface Lies {
   bytes?(path: string): Uint8Array | undefined;
   /** Size that a file seems to have, if not that of its bytes. */
   size?(path: string): number | undefined;
+  /** Ends the line when it is asked what this path is. */
+  cut?(path: string): boolean;
 }
 
 /** Starts it on a free port of loopback; everybody may log in. */
@@ -34,7 +36,7 @@ export async function lyingServer(lies: Lies): Promise<{ port: number; close: ()
     client.on("session", (accept) => {
       const session = accept();
       session.on("exec", (acceptExec, _reject, { command }) => run(acceptExec(), command, lies));
-      session.on("sftp", (acceptSftp) => serve(acceptSftp(), lies));
+      session.on("sftp", (acceptSftp) => serve(acceptSftp(), lies, () => client.end()));
     });
   });
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
@@ -96,11 +98,11 @@ function run(channel: ServerChannel, command: string, lies: Lies): void {
   void pour();
 }
 
-const { STATUS_CODE } = utils.sftp;
+const { OPEN_MODE, STATUS_CODE } = utils.sftp;
 const FILE = 0o100644;
 const FOLDER = 0o040755;
 
-function serve(sftp: SFTPWrapper, lies: Lies): void {
+function serve(sftp: SFTPWrapper, lies: Lies, end: () => void): void {
   const open = new Map<number, { path: string; read: boolean }>();
   let next = 0;
   const handle = (path: string) => {
@@ -122,13 +124,16 @@ function serve(sftp: SFTPWrapper, lies: Lies): void {
       sftp.status(id, STATUS_CODE.NO_SUCH_FILE);
     }
   };
-  const stat = (id: number, path: string) => answer(id, () => sftp.attrs(id, attributes(path)));
+  const stat = (id: number, path: string) =>
+    lies.cut?.(path) === true ? end() : answer(id, () => sftp.attrs(id, attributes(path)));
   sftp.on("REALPATH", (id, path) => {
     const attrs = { mode: FOLDER, uid: 0, gid: 0, size: 0, atime: 0, mtime: 0 };
     sftp.name(id, [{ filename: path, longname: path, attrs }]);
   });
   sftp.on("STAT", stat).on("LSTAT", stat);
   sftp.on("FSTAT", (id, h) => stat(id, open.get(h.readUInt32BE())?.path ?? ""));
+  // Nothing can be written to it; the second is what OpenSSH says of a name that is taken.
+  sftp.on("MKDIR", (id) => sftp.status(id, STATUS_CODE.NO_SUCH_FILE));
   sftp.on("OPENDIR", (id, path) => sftp.handle(id, handle(path)));
   sftp.on("READDIR", (id, h) => {
     const entry = open.get(h.readUInt32BE());
@@ -141,7 +146,11 @@ function serve(sftp: SFTPWrapper, lies: Lies): void {
       names.map((filename) => ({ filename, longname: filename, attrs })),
     );
   });
-  sftp.on("OPEN", (id, path) => answer(id, () => content(path) && sftp.handle(id, handle(path))));
+  sftp.on("OPEN", (id, path, flags) =>
+    (flags & OPEN_MODE.EXCL) !== 0
+      ? sftp.status(id, STATUS_CODE.FAILURE)
+      : answer(id, () => content(path) && sftp.handle(id, handle(path))),
+  );
   sftp.on("READ", (id, h, offset, length) => {
     const data = content(open.get(h.readUInt32BE())?.path ?? "").subarray(offset, offset + length);
     if (data.length === 0) sftp.status(id, STATUS_CODE.EOF);

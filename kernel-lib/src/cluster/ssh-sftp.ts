@@ -76,12 +76,11 @@ export function wrapSftp(raw: SFTPWrapper, lost: Promise<Error>): SftpChannel {
     try {
       await call<void>(`mkdir '${path}'`, (done) => raw.mkdir(checked(path), attributes, done));
     } catch (error) {
-      if (gone !== undefined) throw error;
       // Asked after the fact: an existing folder, or one that another call makes at this moment, gives plain "failure".
       const there = await statIfThere(path);
       if (there?.type === "directory") return;
       if (there !== undefined) throw fault("EEXIST", "file already exists", `mkdir '${path}'`);
-      throw error;
+      throw gone ?? error;
     }
   };
   const mkdir = async (path: string, mode?: number): Promise<void> => {
@@ -89,7 +88,7 @@ export function wrapSftp(raw: SFTPWrapper, lost: Promise<Error>): SftpChannel {
       await makeOne(path, mode);
     } catch (error) {
       const parent = path.replace(/\/+[^/]+\/*$/, "");
-      if (gone !== undefined || codeOf(error) !== "ENOENT" || parent === "" || parent === path) throw error;
+      if (gone !== undefined || codeOf(error) !== "ENOENT" || parent === "" || parent === path) throw gone ?? error;
       await mkdir(parent, mode);
       // Once more only: below some folders (/proc) nothing can be made, and they say that it is missing.
       await makeOne(path, mode);
@@ -126,8 +125,8 @@ export function wrapSftp(raw: SFTPWrapper, lost: Promise<Error>): SftpChannel {
           return size;
         });
       } catch (error) {
-        if (gone !== undefined || codeOf(error) !== "EIO") throw error;
-        const left = await free(path).catch(() => undefined);
+        const left = codeOf(error) === "EIO" ? await free(path).catch(() => undefined) : undefined;
+        if (gone !== undefined || codeOf(error) !== "EIO") throw gone ?? error;
         const full = left !== undefined && (left.bytes === 0 || left.files === 0);
         throw fault(
           full ? "ENOSPC" : "EIO",
@@ -167,7 +166,7 @@ export function wrapSftp(raw: SFTPWrapper, lost: Promise<Error>): SftpChannel {
       } catch (error) {
         if (flags === "wx" && codeOf(error) === "EIO" && (await statIfThere(path, { link: true })) !== undefined)
           throw fault("EEXIST", "file already exists", what);
-        throw error;
+        throw gone ?? error;
       }
     },
     stat,
