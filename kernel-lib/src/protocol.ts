@@ -12,17 +12,23 @@ export const PROTOCOL_HEADER = "x-yale-protocol";
 /** MIME type of a job in a notebook output: its data is a {@link JobRecord}. */
 export const JOB_MIME = "application/vnd.yale.job+json";
 
+/** The second of the last id, and what its last four digits stand for. */
+let second = 0;
+let last = 0;
+
 /**
- * A new job id: ten letters and digits that sort by time of creation, short enough to read out. Any unique beginning
- * names the job.
+ * A new job id: ten letters and digits that sort by time of creation, short enough to read out, and never given twice
+ * by one process. Any unique beginning names the job.
  */
 export function newJobId(now: number = Date.now()): string {
   const digits = "0123456789abcdefghjkmnpqrstvwxyz";
+  // Seconds since 2020 fill six digits until 2054. Four random ones tell processes apart; of one process, which may
+  // submit a thousand jobs in a second, each counts on from the one before. It starts low to have room for that.
+  const time = Math.floor(now / 1000) - 1_577_836_800;
+  last = time === second ? last + 1 + Math.floor(Math.random() * 32) : Math.floor((Math.random() * 32 ** 4) / 2);
+  second = time;
   let id = "";
-  // Seconds since 2020 fill six digits until 2054; four random ones tell apart what begins in the same second.
-  for (let n = Math.floor(now / 1000) - 1_577_836_800, i = 0; i < 6; i++, n = Math.floor(n / 32))
-    id = digits[n % 32] + id;
-  for (let i = 0; i < 4; i++) id += digits[Math.floor(Math.random() * 32)];
+  for (let n = time * 32 ** 4 + last; id.length < 10; n = Math.floor(n / 32)) id = digits[n % 32] + id;
   return id;
 }
 

@@ -434,9 +434,9 @@ describe("jump hosts", () => {
     const changed = await failure(open("key", undefined, { changes: { proxyJump: `${bed.name}-changed` } }));
     expect(changed).toMatchObject({ code: "host_key", what: expect.stringContaining(String(bed.ports.changed)) });
     const line = await open("key", undefined, { changes: { proxyJump: `${bed.name}-few` } });
-    const pending = line.exec(["sleep", "600"], { timeout: 100_000 });
+    const pending = failure(line.exec(["sleep", "600"], { timeout: 100_000 }));
     await bed.cut("few");
-    expect(await failure(pending)).toMatchObject({ code: "connection" });
+    expect(await pending).toMatchObject({ code: "connection" });
     expect(await line.lost).toMatchObject({ code: "connection" });
   });
 

@@ -72,7 +72,12 @@ describe("job records", () => {
   it("have ids that sort by time and differ within a second", () => {
     const ids = [newJobId(1_700_000_000_000), newJobId(1_700_000_001_000), newJobId(1_800_000_000_000)];
     expect([...ids].sort()).toEqual(ids);
-    expect(new Set(Array.from({ length: 100 }, () => newJobId(1_700_000_000_000))).size).toBeGreaterThan(98);
+    const batch = Array.from({ length: 10_000 }, () => newJobId(1_700_000_000_000));
+    expect(new Set(batch).size).toBe(10_000);
+    expect([...batch].sort()).toEqual(batch);
+    expect(batch.every((id) => /^[0-9a-hjkmnp-tv-z]{10}$/.test(id) && id.slice(0, 6) === ids[0]?.slice(0, 6))).toBe(
+      true,
+    );
   });
 
   it("are recognised only if whole", () => {
