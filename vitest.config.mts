@@ -3,6 +3,9 @@ import { defineConfig } from "vitest/config";
 
 // All projects run in one go (scripts/test.mjs), two files side by side; those that share the toy cluster, and stop parts
 // of it, one after another when the others are done.
+//
+// Those that drive daemons, browsers and shells of the system get a second try: two cores that are shared can be late for
+// reasons that are nobody's fault. It is never silent: scripts/lib/summary.mjs names each test that needed it.
 const project = (name: string, more: object = {}) => ({
   extends: true as const,
   test: { name, include: [`test/${name}/**/*.test.ts`], ...more },
@@ -18,14 +21,15 @@ export default defineConfig({
     projects: [
       project("unit"),
       project("contract"),
-      project("integration", { testTimeout: 120_000 }),
+      project("integration", { testTimeout: 120_000, retry: 1 }),
       project("cluster", {
         testTimeout: 120_000,
+        retry: 1,
         globalSetup: ["test/setup.ts", "test/support/bed-setup.ts"],
         maxWorkers: 1,
         sequence: { groupOrder: 1 },
       }),
-      project("lab", { testTimeout: 120_000 }),
+      project("lab", { testTimeout: 120_000, retry: 1 }),
       project("package", { testTimeout: 180_000, hookTimeout: 300_000 }),
     ],
   },

@@ -23,6 +23,14 @@ export function summary(code, report = REPORT) {
   return { line: `${passed} passed, ${counted} failed`, code: counted === 0 ? 0 : 1 };
 }
 
+/** Names of the tests that passed only when they were tried again, with what went wrong before: each is to be looked into. */
+export function secondTries(report = REPORT) {
+  return read(report)
+    .testResults.flatMap((f) => f.assertionResults)
+    .filter((t) => t.status === "passed" && t.failureMessages.length > 0)
+    .map((t) => `${t.fullName}: ${t.failureMessages[0].split("\n")[0]}`);
+}
+
 function read(report) {
   try {
     if (existsSync(report)) return JSON.parse(readFileSync(report, "utf8"));

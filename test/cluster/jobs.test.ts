@@ -207,8 +207,15 @@ print("had enough", len(data))
       .on("key")
       .submit();
     await Promise.all([job, once].map((j) => when(j, (r) => r.state === "running")));
-    await bed.root("scontrol", "update", `nodename=${bed.name}01`, "state=down", "reason=test");
+    // What ran before may still hold the first node, so the two need not share it.
+    const ids = [job, once].map((j) => j.record.schedulerId).join(",");
+    const nodes = [
+      ...new Set((await bed.root("squeue", "-h", `--jobs=${ids}`, "--format=%N")).trim().split("\n")),
+    ].join(",");
+    await bed.root("scontrol", "update", `nodename=${nodes}`, "state=down", "reason=test");
     expect((await ended(once)).record).toMatchObject({ state: "node_fail", attempt: 1 });
+    // By itself it is back within seconds (ReturnToService=2); then this is refused.
+    await bed.as("root", ["scontrol", "update", `nodename=${nodes}`, "state=resume"]);
     await job.wait({ bar: false });
     expect(job.record).toMatchObject({ attempt: 2, earlier: [{ state: "node_fail", automatic: true }] });
   });

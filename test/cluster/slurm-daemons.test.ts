@@ -3,6 +3,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import type { Answers } from "../../kernel-lib/src/schedulers/index.js";
 import { slurm } from "../../kernel-lib/src/schedulers/slurm.js";
 import { sharedBed } from "../support/bed.js";
+import { until } from "../support/sandbox.js";
 import { JobBench, type TestJob } from "../support/slurm-jobs.js";
 
 const bed = sharedBed();
@@ -93,10 +94,16 @@ describe("without slurmdbd", () => {
 
 describe("without slurmctld", () => {
   it("stopped: the last state stands with its age and the reason, and the truth comes out afterwards", async () => {
-    const [stays, ends] = await Promise.all([running(), running("sleep 6")]);
+    const [stays, ends] = await Promise.all([running(), running("sleep 12")]);
     await Promise.all([isRunning(stays), isRunning(ends)]);
     const done = await running("true");
     await done.end;
+    // slurmctld tells the accounts a moment after the queue.
+    await until("the accounts to know all three", async () => {
+      const ids = [stays, ends, done].map((j) => j.schedulerId).join(",");
+      const states = await bed.root("sacct", "-X", "-n", "-P", `--jobs=${ids}`, "--format=state");
+      return states === "RUNNING\nRUNNING\nCOMPLETED\n";
+    });
     await bed.daemon("stop", "slurmctld");
     const refusal = (work: Promise<unknown>) =>
       work.then(

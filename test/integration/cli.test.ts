@@ -144,11 +144,13 @@ describe("yale jobs run", () => {
     writeFileSync(join(box.home, "long.sh"), "echo started\nsleep 300 &\nsleep 300\n");
     const id = (await box.yale("jobs", "run", "long.sh", "-q")).stdout.trim();
     const follow = box.start("jobs", "logs", "-f", id);
+    // Listened for from the start: it may be gone before `wait` is.
+    const ended = new Promise((resolve) => follow.once("close", resolve));
     await new Promise((started) => follow.stdout?.once("data", started));
     const waiting = box.yale("jobs", "wait", id);
     expect((await box.yale("jobs", "cancel", id)).code).toBe(0);
     expect((await waiting).code).toBe(5);
-    await new Promise((ended) => follow.once("close", ended));
+    await ended;
   });
 
   it("stops at its time limit and says so with 6", async () => {
