@@ -9,7 +9,7 @@ import { Widget } from "@lumino/widgets";
 import type { Prompt } from "yale-jobs/protocol";
 import { button, h, setText, uniqueId } from "./dom";
 import type { Change, JobStore } from "./store";
-import { oneLine, plain, type Words } from "./words";
+import { oneLine, straight, type Words } from "./words";
 
 /** What is asked, and fields and buttons to answer. */
 class PromptBody extends Widget implements Dialog.IBodyWidget<string[]> {
@@ -21,7 +21,7 @@ class PromptBody extends Widget implements Dialog.IBodyWidget<string[]> {
     super();
     const t = words.trans;
     this.addClass("jp-yj-prompt");
-    const text = plain(prompt.text).trim();
+    const text = straight(prompt.text).trim();
     this.#fields = prompt.fields.map(({ echo }) =>
       h("input", {
         // Masked where the server says so; no browser or password manager is to keep a code that is good for once.
