@@ -1,4 +1,4 @@
-import { writeFileSync } from "node:fs";
+import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import type { JobRecord } from "../../kernel-lib/src/protocol.js";
@@ -17,6 +17,11 @@ const at = withLab(async (box) => {
   await textPdf(work, "letters.pdf", 2);
   writeFileSync(join(work, "waits.sh"), "#!/bin/bash\necho started\nsleep 600\n");
   writeFileSync(join(work, "fails.sh"), `#!/bin/bash\nprintf '\\033[31m%s\\n' '${WORDS}'\nexit 3\n`);
+  // Jobs lie where the file browser shows them.
+  const config = join(box.home, "config", "yale-jobs");
+  mkdirSync(config, { recursive: true });
+  const here = join(work, "jobs");
+  writeFileSync(join(config, "config.yaml"), `clusters:\n  local:\n    job_dir: ${JSON.stringify(here)}\n`);
   writeNotebook(join(work, "cells.ipynb"), ['import { yale } from "yale-jobs";']);
 });
 
@@ -124,6 +129,17 @@ describe("jobs of a terminal", () => {
     expect(made.length).toBe(before + 1);
     expect(made[0]).toMatchObject({ spec: { name: "mended", kind: "run" }, retryOf: expect.any(String) });
     await at.tab.closeNotifications();
+  });
+
+  it("have a folder that the file browser opens", async () => {
+    const { page } = at.tab;
+    await row("mended").click({ button: "right" });
+    await menu("Open Job Folder");
+    await page.locator(".jp-DirListing-item:visible", { hasText: "job.sh" }).waitFor();
+    await page.locator(".jp-BreadCrumbs-item:visible", { hasText: at.box.records()[0]?.id ?? "none" }).waitFor();
+    // Back to where files are, for those that look for one.
+    await at.tab.command("filebrowser:go-to-path", { path: "" });
+    await at.tab.showPanel();
   });
 
   it("are removed from the list", async () => {
