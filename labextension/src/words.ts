@@ -18,12 +18,12 @@ export function plain(text: string): string {
     .replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/g, "");
 }
 
-/** Foreign text whose marks can't turn the direction of what follows, so that it reads in the order in which it was sent. */
+/** As {@link plain}, without the marks that turn the direction of what follows. */
 export function straight(text: string): string {
   return plain(text).replace(/[\u200e\u200f\u202a-\u202e\u2066-\u2069]/g, "");
 }
 
-/** The same on one line. */
+/** As {@link straight}, on one line. */
 export function oneLine(text: string, limit = 300): string {
   const line = straight(text).replace(/\s+/g, " ").trim();
   return line.length <= limit ? line : `${[...line].slice(0, limit - 1).join("")}…`;

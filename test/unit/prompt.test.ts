@@ -60,6 +60,11 @@ describe("a question of a cluster", () => {
     expect(fieldLabel("\u001b[8mCode\nmore")).toBe("Code more:");
   });
 
+  it("stands in the order in which it was sent, without marks that turn it", () => {
+    const turned = prompt({ text: "Push to \u202eecila\u202c\n\u2067ok\u2069", choices: [] });
+    expect(promptLines(turned)).toEqual(["Push to ecila", "ok"]);
+  });
+
   it("is a card that says what is asked, how long it stands, and how it is answered", () => {
     const text = String(loginBundle({ cluster: "duo", prompt: prompt() }, NOW)["text/plain"]);
     expect(text).toContain("duo asks for a second factor; 1 min 40 s left.");

@@ -3,7 +3,7 @@ import type { Connection, Prompt } from "../protocol.js";
 import type { Bundle } from "./bundle.js";
 import { html, type Markup, type Part } from "./html.js";
 import { ERROR, FAINT, frame, PRE, RULE } from "./style.js";
-import { duration, localTime, oneLine, plain, secondsBetween, textTable } from "./words.js";
+import { duration, localTime, oneLine, secondsBetween, straight, textTable } from "./words.js";
 
 /** What is known of the login to one cluster by whoever waits for it. */
 export interface LoginState {
@@ -34,11 +34,11 @@ export function choiceKey(prompt: Prompt, i: number): string {
 
 /** The server's words line by line, freed of control characters, with the choices numbered where its words do not. */
 export function promptLines(prompt: Prompt): string[] {
-  const lines = plain(prompt.text)
+  const lines = straight(prompt.text)
     .split("\n")
     .map((line) => line.trimEnd());
   // PAM glues everything in front of the field; what its label says again is not shown twice.
-  const labels = new Set(prompt.fields.map((f) => plain(f.label).trim()));
+  const labels = new Set(prompt.fields.map((f) => straight(f.label).trim()));
   while (lines.length > 0 && (lines.at(-1) === "" || labels.has((lines.at(-1) ?? "").trim()))) lines.pop();
   while (lines[0] === "") lines.shift();
   const said = lines.join("\n");

@@ -24,13 +24,14 @@ function overwritten(line: string): string {
   return text.slice(text.lastIndexOf("\r") + 1);
 }
 
-/** One line of text from outside: as {@link plain}, with white space as single spaces and no marks that turn the
- * direction of what follows, which would let a file name pose as another. At most `limit` characters. */
+/** As {@link plain}, without the marks that turn the direction of what follows, which would let a name pose as another. */
+export function straight(text: string): string {
+  return plain(text).replace(/[\u200e\u200f\u202a-\u202e\u2066-\u2069]/g, "");
+}
+
+/** One line of text from outside: as {@link straight}, with white space as single spaces. At most `limit` characters. */
 export function oneLine(text: string, limit = 200): string {
-  const line = plain(text)
-    .replace(/[\u200e\u200f\u202a-\u202e\u2066-\u2069]/g, "")
-    .replace(/\s+/g, " ")
-    .trim();
+  const line = straight(text).replace(/\s+/g, " ").trim();
   return clipped(line, limit);
 }
 
