@@ -35,10 +35,16 @@ describe(`${MANY} jobs at once`, () => {
     bench.takeCommands();
     // Some end in different ways while all are watched.
     const some = jobs.slice(100, 140);
-    await bench.scheduler.release(
-      bench.line,
-      some.map((j) => j.schedulerId),
-    );
+    const release = (few: TestJob[]) =>
+      bench.scheduler.release(
+        bench.line,
+        few.map((j) => j.schedulerId),
+      );
+    await release(some.slice(0, 20));
+    bench.watcher.soon();
+    // The end of these takes one look, so that of the others takes another, however fast the machine is.
+    await Promise.all(some.slice(0, 20).map((j) => j.end));
+    await release(some.slice(20));
     await bench.scheduler.cancel(
       bench.line,
       jobs.slice(200, 260).map((j) => j.schedulerId),
@@ -47,7 +53,7 @@ describe(`${MANY} jobs at once`, () => {
     const ends = await Promise.all([...some, ...jobs.slice(200, 260)].map((j) => j.end));
     const looks = bench.looks - from;
     const commands = bench.takeCommands().filter((c) => c === "squeue" || c === "sacct");
-    expect(looks).toBeGreaterThan(0);
+    expect(looks).toBeGreaterThan(1);
     expect(commands.length).toBeLessThanOrEqual(2 * looks);
     expect(ends.map((e) => e.outcome.state)).toEqual([...Array(40).fill("completed"), ...Array(60).fill("cancelled")]);
     expect(jobs.filter((j) => j.record.held === true).length).toBe(MANY - 100);
