@@ -1,5 +1,5 @@
 /** The whole way in a real JupyterLab: a cell, the cluster's questions in a dialog, SLURM, and the words of the pages. */
-import { copyFileSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { beforeAll, describe, expect, it } from "vitest";
 import { seriousFaults } from "../support/axe.js";
@@ -17,9 +17,7 @@ beforeAll(async () => {
 
 const at = withLab((box) => {
   bed.writeSshFolder(box.home);
-  const config = join(box.home, "config", "yale-jobs");
-  mkdirSync(config, { recursive: true });
-  copyFileSync(bed.configPath, join(config, "config.yaml"));
+  box.configure(readFileSync(bed.configPath, "utf8"));
   writeNotebook(join(box.home, "work", "cluster.ipynb"), [
     [
       'import { yale } from "yale-jobs";',

@@ -1,14 +1,15 @@
 import { execFileSync } from "node:child_process";
 import { once } from "node:events";
-import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { mkdirSync } from "node:fs";
 import type { AddressInfo } from "node:net";
 import { join } from "node:path";
-import { type AuthContext, Client, type Connection, type KeyboardAuthContext, Server, utils } from "ssh2";
+import { type AuthContext, Client, type Connection, type KeyboardAuthContext, Server } from "ssh2";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { openSsh } from "../../kernel-lib/src/cluster/ssh.js";
 import { signalChannel, stillAlive, watchLogin } from "../../kernel-lib/src/cluster/ssh2-private.js";
 import type { Transport } from "../../kernel-lib/src/cluster/transport.js";
 import type { ClusterConfig } from "../../kernel-lib/src/config/index.js";
+import { knowHost, makeHostKey } from "../support/host-key.js";
 import { Person } from "../support/person.js";
 import { Sandbox } from "../support/sandbox.js";
 
@@ -24,11 +25,7 @@ let hostKeys: string[] = [];
 beforeEach(() => {
   box = new Sandbox().enter();
   mkdirSync(join(box.home, ".ssh"), { mode: 0o700 });
-  hostKeys = ["ed25519", "ecdsa"].map((type) => {
-    const path = join(box.home, type);
-    execFileSync("ssh-keygen", ["-q", "-t", type, "-N", "", "-f", path]);
-    return readFileSync(path, "utf8");
-  });
+  hostKeys = (["ed25519", "ecdsa"] as const).map((type) => makeHostKey(box.home, type));
 });
 afterEach(async () => {
   await line?.close();
@@ -62,16 +59,8 @@ async function serve(login: (context: AuthContext, connection: Connection) => vo
   }).listen(0, "127.0.0.1");
   await once(server, "listening");
   const { port } = server.address() as AddressInfo;
-  knowBy(port, hostKeys[0]);
+  knowHost(box.home, port, hostKeys[0] ?? "");
   return { name: "shapes", transport: "ssh", host: "127.0.0.1", port, user: "ada" } as ClusterConfig;
-}
-
-/** Lets known_hosts know the server by one of its keys. */
-function knowBy(port: number, hostKey = ""): void {
-  const key = utils.parseKey(hostKey);
-  if (key instanceof Error) throw key;
-  const line = `[127.0.0.1]:${port} ${key.type} ${key.getPublicSSH().toString("base64")}\n`;
-  writeFileSync(join(box.home, ".ssh", "known_hosts"), line);
 }
 
 /** Accepts nothing but keyboard-interactive. */
@@ -213,7 +202,7 @@ describe("keyboard-interactive", () => {
 
 it("asks a host for the kind of key that it is known by, so that another is not taken for a change", async () => {
   const cluster = await serve((context) => context.accept());
-  knowBy(cluster.port ?? 0, hostKeys[1]);
+  knowHost(box.home, cluster.port ?? 0, hostKeys[1] ?? "");
   await login(cluster, new Person());
 });
 

@@ -1,4 +1,4 @@
-import { mkdirSync, writeFileSync } from "node:fs";
+import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import type { JobRecord } from "../../kernel-lib/src/protocol.js";
@@ -18,10 +18,7 @@ const at = withLab(async (box) => {
   writeFileSync(join(work, "waits.sh"), "#!/bin/bash\necho started\nsleep 600\n");
   writeFileSync(join(work, "fails.sh"), `#!/bin/bash\nprintf '\\033[31m%s\\n' '${WORDS}'\nexit 3\n`);
   // Jobs lie where the file browser shows them.
-  const config = join(box.home, "config", "yale-jobs");
-  mkdirSync(config, { recursive: true });
-  const here = join(work, "jobs");
-  writeFileSync(join(config, "config.yaml"), `clusters:\n  local:\n    job_dir: ${JSON.stringify(here)}\n`);
+  box.configure(`clusters:\n  local:\n    job_dir: ${JSON.stringify(join(work, "jobs"))}\n`);
   writeNotebook(join(work, "cells.ipynb"), ['import { yale } from "yale-jobs";']);
 });
 
@@ -47,10 +44,7 @@ async function menu(label: string): Promise<void> {
 describe("jobs of a terminal", () => {
   it("appear in an open panel, and are cancelled from it", async () => {
     at.tab = await Tab.open(at.context, at.lab);
-    const { page } = at.tab;
-    await page.evaluate(() =>
-      Object.assign(window, { hits: [], hit: (n: number) => (window as never as { hits: number[] }).hits.push(n) }),
-    );
+    await at.tab.watchHits();
     await at.tab.showPanel();
     const id = await submit("waits.sh", "--job-name", "waits");
     await row("waits").getByText("running", { exact: true }).waitFor();
@@ -274,7 +268,7 @@ describe("words from outside", () => {
     const elsewhere = page.locator(".jp-OutputArea .jp-yj-card", { hasText: "from elsewhere" });
     await elsewhere.getByText("does not know the job").waitFor();
     expect(await elsewhere.getByRole("button").filter({ visible: true }).count()).toBe(0);
-    expect(await page.evaluate(() => (window as never as { hits: number[] }).hits)).toEqual([]);
+    expect(await at.tab.hits()).toEqual([]);
     expect(await page.locator('img[src="x"]').count()).toBe(0);
     await at.tab.closeNotifications();
   });

@@ -100,6 +100,17 @@ describe("JupyterLab with Yale Jobs", () => {
     await at.tab.closeNotifications();
   });
 
+  it("names the folder of a job that the file browser does not reach", async () => {
+    const { page } = at.tab;
+    const folder = at.box.records()[0]?.jobDir ?? "none";
+    await page.locator(ROW).first().click({ button: "right" });
+    await page.locator(".lm-Menu:visible .lm-Menu-item", { hasText: "Open Job Folder" }).click();
+    const dialog = page.locator(".jp-Dialog", { hasText: "lies outside the folders that the file browser shows" });
+    await dialog.getByText(folder).waitFor();
+    await dialog.getByRole("button", { name: "Copy Path" }).click();
+    expect(await page.evaluate(() => navigator.clipboard.readText())).toBe(folder);
+  });
+
   it("copies the job as a cell that gives the same specification", async () => {
     const { page } = at.tab;
     await page.locator(".jp-yj-details").getByRole("button", { name: "Copy as cell" }).click();

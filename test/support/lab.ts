@@ -180,6 +180,18 @@ export class Tab {
     await this.page.waitForSelector(".jp-yj-status-button", { timeout: 60_000 });
   }
 
+  /** Lets markup that runs be noticed: `hit(number)` in the page is noted. */
+  async watchHits(): Promise<void> {
+    await this.page.evaluate(() =>
+      Object.assign(window, { hits: [], hit: (n: number) => (window as never as { hits: number[] }).hits.push(n) }),
+    );
+  }
+
+  /** Numbers that were hit since {@link watchHits}. */
+  hits(): Promise<number[]> {
+    return this.page.evaluate(() => (window as never as { hits: number[] }).hits);
+  }
+
   /** Opens the side panel. */
   async showPanel(): Promise<void> {
     const panel = this.page.locator("#yale-jobs-panel");

@@ -1,6 +1,6 @@
 /** A home of its own for a test: XDG folders, socket and agent that touch nothing of the user's, and leave nothing. */
 import { execFile, spawn } from "node:child_process";
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -46,6 +46,13 @@ export class Sandbox {
       XDG_RUNTIME_DIR: join(this.home, "run"),
       ...more,
     };
+  }
+
+  /** Writes the config.yaml that is in force in the sandbox. */
+  configure(text: string): void {
+    const folder = join(this.home, "config", "yale-jobs");
+    mkdirSync(folder, { recursive: true });
+    writeFileSync(join(folder, "config.yaml"), text);
   }
 
   /** Makes this process live in the sandbox too; undone by {@link close}. */

@@ -39,11 +39,25 @@ describe("the batch script", () => {
     ["run-least", plan(runSpec("#!/bin/bash\ntrue\n"))],
     ["ocr-least", plan(ocrSpec(["/x/a.pdf"], {}))],
     ["ocr-everything", plan(everything, { afterIds: ["17", "18"], tasksAtOnce: 4 })],
-    ["ocr-again", plan(everything, { afterIds: ["17", "18"], attempt: 3, onlyTasks: [2, 5] })],
   ])("%s is as it was read and found right", async (name, given) => {
     const script = batchScript(given);
     execFileSync("bash", ["-n"], { input: script });
     await expect(script).toMatchFileSnapshot(join(ROOT, "test", "files", "batch", `${name}.sh`));
+  });
+
+  it("of a further attempt differs in its tasks and its heading, and in nothing else", () => {
+    const lines = (more: Partial<ScriptPlan>) =>
+      batchScript(plan(everything, { afterIds: ["17", "18"], ...more })).split("\n");
+    const first = lines({});
+    const changed = lines({ attempt: 3, onlyTasks: [2, 5] }).map((line, i) =>
+      line === first[i] ? [] : [first[i], line],
+    );
+    const heading = (attempt: number) =>
+      `  printf '\\n==== Attempt %s, run %s, on %s at %s ====\\n' ${attempt} "$((\${SLURM_RESTART_COUNT:-0} + 1))" "$(uname -n)" "$(date -u +%Y-%m-%dT%H:%M:%SZ)"`;
+    expect(changed.filter((pair) => pair.length > 0)).toEqual([
+      ["#SBATCH --array=0-7", "#SBATCH --array=2,5"],
+      [heading(1), heading(3)],
+    ]);
   });
 
   it("gives a job its arguments, its variables and its folder as they were meant, whatever they are made of", () => {
