@@ -70,6 +70,12 @@ export async function buildLibrary() {
   if (tsc.status !== 0) throw new Error("The declarations could not be built: see the messages of tsc above.");
   const { buildRunners } = await import(pathToFileURL(join(root, "runners", "build.mjs")).href);
   await buildRunners(join(next, "runners"));
+  // The dictionary by which the quality of English text is judged; as files, since no cell should load it for nothing.
+  mkdirSync(join(next, "dictionary"));
+  const dictionary = dirname(require.resolve("dictionary-en"));
+  for (const end of ["aff", "dic"])
+    copyFileSync(join(dictionary, `index.${end}`), join(next, "dictionary", `en.${end}`));
+  copyFileSync(join(dictionary, "license"), join(next, "dictionary", "LICENSE"));
   // What `yale setup` installs tslab from. npm leaves a package-lock.json out of a package, and not a shrinkwrap.
   const kernel = join(root, "scripts", "tslab");
   mkdirSync(join(next, "tslab"));

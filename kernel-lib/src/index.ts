@@ -38,6 +38,7 @@ export {
   WaitTimeoutError,
   YaleError,
 } from "./errors.js";
+export type { Exported, ExportFormat, ExportOptions, PageImage, Unit } from "./exports/index.js";
 export type { OcrBuilder, RunBuilder } from "./jobs/builder.js";
 export type { Job, WaitOptions } from "./jobs/job.js";
 export type { PageSource } from "./jobs/page-source.js";
@@ -69,6 +70,7 @@ export type {
   SourceKind,
   SourceSpec,
 } from "./protocol.js";
+export type { Comparison, PageComparison, PageQuality, QualityOptions } from "./quality/index.js";
 export type { RunnerCard } from "./runners.js";
 export { type RunJobOptions, type RunOcrJobOptions, runJob, runOcrJob, YaleJobs } from "./sdk.js";
 export {

@@ -3,16 +3,21 @@ import { spawn } from "node:child_process";
 import { join } from "node:path";
 import { createWorker, OEM, type PSM, type Worker } from "tesseract.js";
 
-/** A line of text with its box in pixels of the page image: left, top, right, bottom. */
+/** Left, top, right, bottom in pixels of the page image. */
+type Box = [number, number, number, number];
+
+/** A line of text. */
 export interface Line {
-  bbox: [number, number, number, number];
+  bbox: Box;
   text: string;
   confidence: number;
+  /** Where each word stands: a search in a PDF or viewer leads there. */
+  words: { bbox: Box; text: string; confidence: number }[];
 }
 /** A block of lines, as the engine found it. */
 export interface Block {
   category: "Text";
-  bbox: [number, number, number, number];
+  bbox: Box;
   text: string;
   lines: Line[];
 }
@@ -48,7 +53,7 @@ interface Word {
   line: string;
   text: string;
   confidence: number;
-  bbox: [number, number, number, number];
+  bbox: Box;
 }
 
 function assemble(words: readonly Word[]): Recognised {
@@ -70,7 +75,8 @@ function assemble(words: readonly Word[]): Recognised {
         (ws): Line => ({
           bbox: around(ws.map((w) => w.bbox)),
           text: ws.map((w) => w.text).join(" "),
-          confidence: Math.round((mean(ws.map((w) => w.confidence)) ?? 0) * 10) / 10,
+          confidence: tenths(mean(ws.map((w) => w.confidence)) ?? 0),
+          words: ws.map((w) => ({ bbox: w.bbox, text: w.text, confidence: tenths(w.confidence) })),
         }),
       );
       all.push(...made);
@@ -83,13 +89,17 @@ function assemble(words: readonly Word[]): Recognised {
   return { text, layout, confidence: mean(words.map((w) => w.confidence)) };
 }
 
-function around(boxes: readonly [number, number, number, number][]): [number, number, number, number] {
+function around(boxes: readonly Box[]): Box {
   return [
     Math.min(...boxes.map((b) => b[0])),
     Math.min(...boxes.map((b) => b[1])),
     Math.max(...boxes.map((b) => b[2])),
     Math.max(...boxes.map((b) => b[3])),
   ];
+}
+
+function tenths(value: number): number {
+  return Math.round(value * 10) / 10;
 }
 
 function mean(values: readonly number[]): number | null {

@@ -8,6 +8,7 @@ import { attempt, run, SetupError } from "./steps.mjs";
 /** Package, a program by which its presence is known (else dpkg is asked), and what it is for. */
 export const TEST_PACKAGES = [
   { package: "chromium", program: "chromium", why: "JupyterLab as people see it" },
+  { package: "poppler-utils", program: "pdftotext", why: "another reader of the PDFs that we write" },
   { package: "tesseract-ocr", program: "tesseract", why: "the CPU runner with the system's own Tesseract" },
 ];
 

@@ -2,6 +2,7 @@
 /** The command line `yale`: the same verbs as the library. Everything heavy is loaded by the verb that needs it. */
 import { Command, CommanderError, Option } from "commander";
 import { type ErrorCode, EXIT, errorData } from "../errors.js";
+import { FORMAT_NAMES } from "../exports/names.js";
 import { packageVersion } from "../paths.js";
 import { examples, ocrOptions, retryOptions, runOptions } from "./flags.js";
 
@@ -162,6 +163,49 @@ export function program(): Command {
     .option("--folder", "print only the folder of the dataset with the results")
     .addHelpText("after", examples("yale jobs results 6fkk8e35m7", "yale jobs results 6fkk8e35m7 --json | jq -r .text"))
     .action(async (id, flags) => (await import("./watch.js")).results(id, flags));
+
+  jobs
+    .command("export")
+    .argument("<id>")
+    .argument("[target]", "folder, or a file whose end says the format; default a folder with the job's name")
+    .description("write the results as files that other programs take")
+    .option("-f, --format <format>", FORMAT_NAMES)
+    .option("--per <unit>", "what a file holds: page, work (the pages of one source) or job; default by format")
+    .option("--base <address>", "annotations: where the folder will be on the web; default http://localhost:8000")
+    .option("--force", "overwrite files that are there")
+    .addOption(json())
+    .addHelpText(
+      "after",
+      examples(
+        "yale jobs export 6fkk8e35m7 book.pdf",
+        "yale jobs export 6fkk8e35m7 alto --format alto",
+        "yale jobs export 6fkk8e35m7 --format annotations --base https://iiif.example.edu",
+      ),
+    )
+    .action(async (id, target, flags) => (await import("./export.js")).exportJob(id, target, flags));
+
+  jobs
+    .command("report")
+    .argument("<id>")
+    .argument("[file]", "web page to write; default the job's name with -report.html")
+    .description("how good the pages are likely to be: a web page with the worst first")
+    .option("--dictionary <file>", "list with a word a line, or a .dic of Hunspell; default by language")
+    .addOption(new Option("--json", "print the figures of each page as JSON, and write no web page"))
+    .addHelpText("after", examples("yale jobs report 6fkk8e35m7", "yale jobs report 6fkk8e35m7 --json"))
+    .action(async (id, file, flags) => (await import("./export.js")).report(id, file, flags));
+
+  jobs
+    .command("compare")
+    .argument("<id>")
+    .argument("<other>", "another job, or a ground truth: text file, JSON Lines, or folder of text files")
+    .description("character and word error rates of a job's text against another")
+    .option("--report <file>", "web page to write, both texts side by side")
+    .addOption(json())
+    .addHelpText(
+      "after",
+      examples("yale jobs compare 6fkk8e35m7 6fm2x9d1qa", "yale jobs compare 6fkk8e35m7 truth/ --report diff.html"),
+    )
+    .action(async (id, other, flags) => (await import("./export.js")).compare(id, other, flags));
 
   jobs
     .command("download")

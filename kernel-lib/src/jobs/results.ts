@@ -1,10 +1,14 @@
 /** The results of a job as its caller sees them: rows of text, and page images that are read when they are looked at. */
 
-import { join } from "node:path";
-import { type ResultRow, readPage, readResults } from "../dataset/index.js";
+import { writeFile } from "node:fs/promises";
+import { basename, join } from "node:path";
+import { type ResultRow, readPage, readPages, readResults, readRows } from "../dataset/index.js";
 import { INSPECT, type InspectRequest, inspectHook, resultsBundle, resultsText } from "../display/index.js";
+import type { Exported, ExportFormat, ExportOptions, PageContext, PageImage } from "../exports/index.js";
 import { cacheDir } from "../paths.js";
-import type { JobRecord } from "../protocol.js";
+import type { JobRecord, Json } from "../protocol.js";
+import type { Comparison, PageQuality, QualityOptions, ReferencePage } from "../quality/index.js";
+import type { Page } from "../sources/index.js";
 
 /** Pages that a notebook shows by itself; more are one call of {@link Results.show} away. */
 const SHOWN = 12;
@@ -27,13 +31,17 @@ export class Results implements Iterable<ResultRow> {
     this.#record = record;
   }
 
-  /** Reads the rows of a dataset folder; `record` says where the page images are. Throws DatasetError. */
-  static async open(folder: string, about: { complete?: boolean; record?: JobRecord } = {}): Promise<Results> {
+  /** Reads the rows of a dataset folder; `record` says where the page images are, and `shown: false` spares the display
+   * of a notebook. Throws DatasetError. */
+  static async open(
+    folder: string,
+    about: { complete?: boolean; record?: JobRecord; shown?: boolean } = {},
+  ): Promise<Results> {
     const rows: ResultRow[] = [];
     for await (const row of readResults(folder)) rows.push(row);
     rows.sort(byPage(rows));
     const results = new Results(folder, about.complete ?? true, rows, about.record);
-    results.#bundle = await results.#make(0, SHOWN);
+    if (about.shown !== false) results.#bundle = await results.#make(0, SHOWN);
     return results;
   }
 
@@ -55,11 +63,98 @@ export class Results implements Iterable<ResultRow> {
   }
 
   /** The page image of a row, or undefined if the pages are not on this machine any more. */
-  async image(row: ResultRow): Promise<{ bytes: Uint8Array; mime: string } | undefined> {
+  async image(row: ResultRow): Promise<PageImage | undefined> {
+    const folder = this.#pages;
+    if (folder === undefined) return undefined;
+    const page = await readPage(folder, row.key).catch(() => undefined);
+    if (page === undefined || page.image.length === 0) return undefined;
+    return { bytes: page.image, mime: page.mime, width: page.width, height: page.height };
+  }
+
+  /**
+   * Writes the results as files that other programs take: `await results.export("alto", "folder")`, or by the end of a
+   * file's name `await results.export("book.pdf")`. Nothing that is there already is overwritten unless `force` says so.
+   * Throws UsageError.
+   */
+  async export(target: string, options?: ExportOptions): Promise<Exported>;
+  async export(format: ExportFormat, target: string, options?: ExportOptions): Promise<Exported>;
+  async export(first: string, second?: string | ExportOptions, third?: ExportOptions): Promise<Exported> {
+    const { exportRows } = await import("../exports/index.js");
+    const named = typeof second === "string";
+    const [format, target, options] = named ? [first as ExportFormat, second, third] : [undefined, first, second];
+    return exportRows(this.rows, await this.#context(), this.folder, format, target, options);
+  }
+
+  /**
+   * How good each page is likely to be, in the order of the pages: the engine's own confidence, repetition, language, words
+   * that a dictionary knows, and a score to sort by. Throws UsageError for a dictionary that can't be read.
+   */
+  async quality(options: QualityOptions = {}): Promise<PageQuality[]> {
+    const { qualityOf } = await import("../quality/index.js");
+    return qualityOf(this.rows, options);
+  }
+
+  /** Writes a web page with the figures of {@link quality} and the worst pages first, picture beside text. */
+  async report(file: string, options: QualityOptions = {}): Promise<void> {
+    const { qualityReport } = await import("../quality/index.js");
+    const title = this.#record?.spec.name ?? basename(this.folder);
+    const figures = await this.quality(options);
+    await writeFile(file, await qualityReport(title, this.rows, figures, (row) => this.image(row)));
+  }
+
+  /**
+   * Compares these pages with those of another run, or with a ground truth: a text file with form feeds between pages, a
+   * JSON Lines file with `key` and `text`, or a folder as `export("text", folder)` writes it. The other is the reference:
+   * rates are by its characters and words. `report` names a web page to write, both texts side by side. Throws UsageError
+   * where no pages pair.
+   */
+  async compare(other: Results | string, options: { report?: string } = {}): Promise<Comparison> {
+    const { comparisonReport, compareRows, readReference } = await import("../quality/index.js");
+    let reference: ReferencePage[];
+    if (typeof other === "string") {
+      const { worksOf } = await import("../exports/index.js");
+      const works = worksOf(this.rows, await this.#context());
+      reference = await readReference(
+        other,
+        this.rows,
+        works.map(({ name, pages }) => ({ name, rows: pages.map((page) => page.row) })),
+      );
+    } else reference = other.rows.map((row) => ({ ...row, text: row.text ?? "" }));
+    const comparison = await compareRows(this.rows, reference);
+    if (options.report !== undefined) {
+      const against = typeof other === "string" ? basename(other) : (other.#record?.spec.name ?? "another run");
+      const title = `${this.#record?.spec.name ?? basename(this.folder)} against ${against}`;
+      await writeFile(options.report, await comparisonReport(title, comparison));
+    }
+    return comparison;
+  }
+
+  /** Folder of the dataset that was recognised, on this machine. */
+  get #pages(): string | undefined {
     const dataset = this.#record?.dataset?.hash;
-    if (dataset === undefined) return undefined;
-    const page = await readPage(join(cacheDir(), "datasets", dataset), row.key).catch(() => undefined);
-    return page === undefined ? undefined : { bytes: page.image, mime: page.mime };
+    return dataset === undefined ? undefined : join(cacheDir(), "datasets", dataset);
+  }
+
+  /** What is known of the pages beside the rows. */
+  async #context(): Promise<PageContext> {
+    const known = new Map<string, { [key: string]: Json }>();
+    const folder = this.#pages;
+    if (folder !== undefined)
+      try {
+        for await (const row of readRows(folder, { columns: ["key", "metadata"] })) {
+          if (typeof row.metadata === "string") known.set(String(row.key), JSON.parse(row.metadata));
+        }
+      } catch {
+        // The pages are gone, or another program's: the rows alone are exported.
+      }
+    const reader = folder === undefined ? undefined : new PageReader(folder);
+    return {
+      metadata: (key) => known.get(key) ?? {},
+      image: async (row) => {
+        const page = await reader?.page(row.key).catch(() => undefined);
+        return page === undefined || page.image.length === 0 ? undefined : { ...page, bytes: page.image };
+      },
+    };
   }
 
   /** The display of some pages, image beside text: `display(await results.show(20, 30))`, or end the cell with it. */
@@ -79,6 +174,27 @@ export class Results implements Iterable<ResultRow> {
   /** In a notebook: page images beside their text; elsewhere the text. */
   [INSPECT](depth: number, options: InspectRequest["options"]): string {
     return inspectHook({ depth, options, text: resultsText(this.rows), bundle: () => this.#bundle ?? {} });
+  }
+}
+
+/** Pages by key for callers that mostly ask in the dataset's order: then the files are read once, from start to end. */
+class PageReader {
+  readonly #folder: string;
+  #pages: AsyncGenerator<Page> | undefined;
+  /** Read, and not asked for yet. */
+  #ahead: Page | undefined;
+
+  constructor(folder: string) {
+    this.#folder = folder;
+  }
+
+  async page(key: string): Promise<Page | undefined> {
+    this.#pages ??= readPages(this.#folder);
+    this.#ahead ??= (await this.#pages.next()).value ?? undefined;
+    if (this.#ahead?.key !== key) return readPage(this.#folder, key);
+    const page = this.#ahead;
+    this.#ahead = undefined;
+    return page;
   }
 }
 

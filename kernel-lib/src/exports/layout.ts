@@ -1,0 +1,258 @@
+/**
+ * The layout of a page in one shape, whatever engine it is from: regions in reading order, their lines and words, each
+ * with its box. Engines that give boxes of regions only (vision models) or none (plain text) have their lines and words
+ * laid out inside what is known, so that a search in a PDF or viewer leads near the place; such boxes are marked.
+ */
+import type { ResultRow } from "../dataset/index.js";
+
+/** Left, top, right, bottom in pixels of the page image, counted from its upper left corner. */
+export type Box = readonly [number, number, number, number];
+
+/** A word and where it stands. */
+export interface Word {
+  text: string;
+  box: Box;
+  /** 0 to 100; null where the engine has none. */
+  confidence: number | null;
+}
+
+/** A line of words. */
+export interface Line {
+  text: string;
+  box: Box;
+  confidence: number | null;
+  words: readonly Word[];
+  /** True where the engine gave no box of this line, so that it was laid out by length of text. */
+  estimated: boolean;
+  /** True where the boxes of the words were laid out by length of text, inside a line that the engine measured or not. */
+  wordsEstimated: boolean;
+}
+
+/** A paragraph, heading, table, picture … */
+export interface Region {
+  /** As the engine names it: `Text`, `Title`, `Section-header`, `Table`, `Picture`, `Formula`, `Page-header` … */
+  category: string;
+  box: Box;
+  /** True where the engine gave no box: it is the page then. */
+  estimated: boolean;
+  /** Without marks of Markdown and HTML. */
+  text: string;
+  lines: readonly Line[];
+}
+
+/** A page as the formats with places need it. */
+export interface PageLayout {
+  /** Pixels of the image that was recognised. */
+  width: number;
+  height: number;
+  /** In reading order. */
+  regions: readonly Region[];
+}
+
+/** The layout of a row. `size` is that of the page image, for rows that don't say it. */
+export function pageLayout(row: ResultRow, size: { width: number; height: number }): PageLayout {
+  const width = row.width ?? size.width;
+  const height = row.height ?? size.height;
+  const page: Box = [0, 0, width, height];
+  const cells = Array.isArray(row.layout) ? row.layout.flatMap((cell) => region(cell, page)) : [];
+  const written = cells.some((r) => r.text !== "");
+  const text = (row.text ?? "").trim();
+  // A layout without words says where things are, not what is written: the text of the page stays whole beside it.
+  if (!written && text !== "") cells.push(textRegion("Text", undefined, text, page));
+  return { width, height, regions: cells };
+}
+
+function region(cell: unknown, page: Box): Region[] {
+  if (typeof cell !== "object" || cell === null) return [];
+  const { category, bbox, text, lines } = cell as Record<string, unknown>;
+  const kind = typeof category === "string" && category !== "" ? category : "Text";
+  const box = boxOf(bbox, page);
+  const measured = Array.isArray(lines) ? lines.flatMap((line) => measuredLine(line, page)) : [];
+  if (measured.length > 0)
+    return [
+      {
+        category: kind,
+        box: box ?? around(measured.map((l) => l.box)),
+        estimated: false,
+        text: typeof text === "string" && text.trim() !== "" ? text.trim() : measured.map((l) => l.text).join("\n"),
+        lines: measured,
+      },
+    ];
+  if (box === undefined && typeof text !== "string") return [];
+  return [textRegion(kind, box, plainText(kind, typeof text === "string" ? text : ""), page)];
+}
+
+/** What an engine measured of a line; words without boxes are laid out along it. */
+function measuredLine(line: unknown, page: Box): Line[] {
+  if (typeof line !== "object" || line === null) return [];
+  const { bbox, text, confidence, words } = line as Record<string, unknown>;
+  const box = boxOf(bbox, page);
+  if (box === undefined || typeof text !== "string" || text.trim() === "") return [];
+  const own = Array.isArray(words)
+    ? words.flatMap((word): Word[] => {
+        const w = (typeof word === "object" && word !== null ? word : {}) as Record<string, unknown>;
+        const at = boxOf(w.bbox, page);
+        return at === undefined || typeof w.text !== "string" || w.text.trim() === ""
+          ? []
+          : [{ text: w.text.trim(), box: at, confidence: percent(w.confidence) }];
+      })
+    : [];
+  // Words that don't make up the line would be found where it does not say them.
+  const whole = own.map((w) => w.text).join(" ") === text.trim().replace(/\s+/g, " ");
+  return [
+    {
+      text: text.trim(),
+      box,
+      confidence: percent(confidence),
+      words: whole ? own : alongLine(text, box),
+      estimated: false,
+      wordsEstimated: !whole,
+    },
+  ];
+}
+
+/** A region of which only the box and the text are known. */
+function textRegion(category: string, known: Box | undefined, text: string, page: Box): Region {
+  const box = known ?? page;
+  // A page is not written up to its edges.
+  const margin = known === undefined ? Math.round(Math.min(page[2], page[3]) * 0.06) : 0;
+  const inner: Box = [box[0] + margin, box[1] + margin, box[2] - margin, box[3] - margin];
+  // On a page of few words they are not as large as the page.
+  const most = known === undefined ? (page[3] - page[1]) / 40 : Number.POSITIVE_INFINITY;
+  return { category, box, estimated: known === undefined, text, lines: flow(text, inner, most) };
+}
+
+/** How wide a letter is against the distance of lines, in the mean of book faces set solid. */
+const LETTER = 0.42;
+
+/** Lays text out in a box: its own line breaks, and more where lines would be longer than the box is wide; no line is
+ * higher than `highest`. */
+function flow(text: string, box: Box, highest: number): Line[] {
+  const given = text
+    .split(/\n+/)
+    .map((line) => line.trim())
+    .filter((line) => line !== "");
+  if (given.length === 0) return [];
+  const [left, top, right, bottom] = box;
+  const [width, height] = [Math.max(1, right - left), Math.max(1, bottom - top)];
+  const letters = given.reduce((n, line) => n + [...line].length, 0);
+  // The pitch at which the letters just fill the box; never more lines than there are breaks and letters for.
+  const pitch = Math.min(highest, height / given.length, Math.sqrt((width * height) / (Math.max(1, letters) * LETTER)));
+  const perLine = Math.max(1, Math.floor(width / (pitch * LETTER)));
+  const lines = given.flatMap((line) => wrapped(line, perLine));
+  const step = Math.min(height / lines.length, highest);
+  // A measured box is as wide as its longest line; a page is not.
+  const longest = Math.max(...lines.map((line) => [...line].length), highest < Number.POSITIVE_INFINITY ? perLine : 1);
+  return lines.map((line, i): Line => {
+    const y = top + step * i;
+    const end = left + (width * [...line].length) / longest;
+    const at: Box = [Math.round(left), Math.round(y), Math.round(end), Math.round(y + step)];
+    return {
+      text: line,
+      box: at,
+      confidence: null,
+      words: alongLine(line, at),
+      estimated: true,
+      wordsEstimated: true,
+    };
+  });
+}
+
+function wrapped(line: string, perLine: number): string[] {
+  const lines: string[] = [];
+  let now = "";
+  for (const word of line.split(/\s+/)) {
+    if (now !== "" && now.length + 1 + word.length > perLine) {
+      lines.push(now);
+      now = word;
+    } else now = now === "" ? word : `${now} ${word}`;
+  }
+  return [...lines, now];
+}
+
+/** Words along a line, each as wide as its share of the letters. */
+function alongLine(text: string, box: Box): Word[] {
+  const words = text.trim().split(/\s+/);
+  const letters = words.reduce((n, w) => n + [...w].length, words.length - 1);
+  const unit = (box[2] - box[0]) / Math.max(1, letters);
+  let at = box[0];
+  return words.map((word) => {
+    const end = at + [...word].length * unit;
+    const placed: Word = { text: word, box: [Math.round(at), box[1], Math.round(end), box[3]], confidence: null };
+    at = end + unit;
+    return placed;
+  });
+}
+
+/** A box from outside: four numbers, put in order and cut to the page; undefined where that leaves nothing. */
+function boxOf(value: unknown, page: Box): Box | undefined {
+  if (!Array.isArray(value) || value.length !== 4) return undefined;
+  const numbers = value.map((v) => (typeof v === "number" && Number.isFinite(v) ? v : Number.NaN));
+  if (numbers.some(Number.isNaN)) return undefined;
+  const [a = 0, b = 0, c = 0, d = 0] = numbers;
+  const cut = (v: number, end: number) => Math.round(Math.min(Math.max(v, 0), end));
+  const box: Box = [
+    cut(Math.min(a, c), page[2]),
+    cut(Math.min(b, d), page[3]),
+    cut(Math.max(a, c), page[2]),
+    cut(Math.max(b, d), page[3]),
+  ];
+  return box[2] > box[0] && box[3] > box[1] ? box : undefined;
+}
+
+function around(boxes: readonly Box[]): Box {
+  return [
+    Math.min(...boxes.map((b) => b[0])),
+    Math.min(...boxes.map((b) => b[1])),
+    Math.max(...boxes.map((b) => b[2])),
+    Math.max(...boxes.map((b) => b[3])),
+  ];
+}
+
+function percent(value: unknown): number | null {
+  return typeof value === "number" && Number.isFinite(value) ? Math.min(100, Math.max(0, value)) : null;
+}
+
+const ENTITIES: Readonly<Record<string, string>> = { amp: "&", lt: "<", gt: ">", quot: '"', apos: "'", nbsp: " " };
+
+/** Text of a region without the marks that models write: HTML of tables, dollars of formulas, Markdown's headings and stress. */
+export function plainText(category: string, text: string): string {
+  if (category === "Formula")
+    return text
+      .trim()
+      .replace(/^\$+|\$+$/g, "")
+      .trim();
+  if (/^\s*<table/i.test(text)) return tableText(text);
+  return text
+    .trim()
+    .replace(/^#{1,6}\s+/gm, "")
+    .replace(/(\*\*|__)(?=\S)([\s\S]+?)(?<=\S)\1/g, "$2");
+}
+
+/** An HTML table as text: a line for each row, tabs between the cells. */
+function tableText(table: string): string {
+  return table
+    .split(/<tr\b[^>]*>/i)
+    .slice(1)
+    .map((row) =>
+      row
+        .split(/<t[dh]\b[^>]*>/i)
+        .slice(1)
+        .map((cell) =>
+          cell
+            .replace(/<[^>]*>/g, " ")
+            .replace(/&(#\d{1,7}|#x[\da-f]{1,6}|[a-z]{2,5});/gi, (whole, name: string) => entity(name) ?? whole)
+            .replace(/\s+/g, " ")
+            .trim(),
+        )
+        .join("\t"),
+    )
+    .join("\n")
+    .trim();
+}
+
+function entity(name: string): string | undefined {
+  if (!name.startsWith("#")) return ENTITIES[name.toLowerCase()];
+  const code = /^#x/i.test(name) ? Number.parseInt(name.slice(2), 16) : Number(name.slice(1));
+  return code > 0 && code <= 0x10ffff ? String.fromCodePoint(code) : undefined;
+}

@@ -1,0 +1,140 @@
+/** One row a page: JSON Lines, CSV, Excel and Parquet, each with the metadata of the source beside the text. */
+import type { Json } from "../protocol.js";
+import { type ExportPage, oneLabel } from "./pages.js";
+
+/** JSON Lines: everything that is known, layout and provenance as they are. */
+export function* jsonlOf(pages: readonly ExportPage[]): Generator<string> {
+  for (const page of pages) yield `${JSON.stringify({ ...page.row, metadata: page.metadata })}\n`;
+}
+
+type Cell = string | number | null;
+
+/** What a table tells of a page; further columns are the metadata that are one value. */
+function cellsOf({ row, metadata }: ExportPage): Map<string, Cell> {
+  const cells = new Map<string, Cell>([
+    ["source", row.source],
+    ["page", row.page],
+    ["label", oneLabel(row.label) ?? null],
+    ["text", row.text],
+    ["markdown", row.markdown === row.text ? null : row.markdown],
+    ["confidence", row.confidence],
+    ["error", row.error],
+    ["seconds", row.seconds === null ? null : Math.round(row.seconds * 1000) / 1000],
+    ["width", row.width],
+    ["height", row.height],
+    ["key", row.key],
+  ]);
+  for (const [name, value] of Object.entries(metadata)) {
+    const cell = cellOf(value);
+    if (cell !== undefined) cells.set(cells.has(name) ? `source_${name}` : name, cell);
+  }
+  return cells;
+}
+
+function cellOf(value: Json): Cell | undefined {
+  if (typeof value === "boolean") return String(value);
+  return typeof value === "string" || typeof value === "number" ? value : undefined;
+}
+
+function columnsOf(pages: readonly ExportPage[]): string[] {
+  return [...new Set(pages.flatMap((page) => [...cellsOf(page).keys()]))];
+}
+
+/**
+ * CSV by RFC 4180. Cells that a spreadsheet would take for a formula have an apostrophe before them, as OWASP's page on
+ * CSV injection advises; the other formats have the text as it is.
+ */
+export async function* csvOf(pages: readonly ExportPage[]): AsyncGenerator<string> {
+  const { stringify } = await import("csv-stringify/sync");
+  const columns = columnsOf(pages);
+  // Line breaks inside a cell are those of the text, and not the file's own.
+  const written = { escape_formulas: true, record_delimiter: "\r\n", quoted_match: /[\r\n]/ };
+  yield stringify([columns], written);
+  for (const page of pages) {
+    const cells = cellsOf(page);
+    yield stringify([columns.map((c) => cells.get(c) ?? "")], written);
+  }
+}
+
+/** Characters that a cell of Excel holds at most. */
+const CELL = 32_767;
+
+/** An Excel file with one sheet. Text that is longer than a cell can be is cut, and says so. */
+export async function xlsxOf(pages: readonly ExportPage[]): Promise<Uint8Array> {
+  const { default: write } = await import("write-excel-file/node");
+  const columns = columnsOf(pages);
+  const cut = " … (cut: a cell of Excel holds no more)";
+  const head = columns.map((value) => ({ value, fontWeight: "bold" as const }));
+  const rows = pages.map((page) => {
+    const cells = cellsOf(page);
+    return columns.map((name) => {
+      const value = cells.get(name) ?? null;
+      if (value === null) return null;
+      if (typeof value === "number") return { value, type: Number };
+      // Control characters make a file that Excel calls damaged (XML 1.0, section 2.2).
+      const text = value.replace(/[\u0000-\u0008\u000b\u000c\u000e-\u001f\ufffe\uffff]/g, "");
+      return {
+        value: text.length > CELL ? text.slice(0, CELL - cut.length) + cut : text,
+        type: String,
+        alignVertical: "top" as const,
+      };
+    });
+  });
+  const sheet = { columns: columns.map((c) => ({ width: c === "text" ? 80 : 18 })), stickyRowsCount: 1 };
+  return write([head, ...rows], sheet).toBuffer();
+}
+
+/** Features as Python's `datasets` reads them from the file's metadata. */
+const FEATURES = {
+  key: "string",
+  source: "string",
+  page: "int64",
+  label: "string",
+  text: "string",
+  markdown: "string",
+  layout: "string",
+  error: "string",
+  confidence: "float64",
+  seconds: "float64",
+  width: "int64",
+  height: "int64",
+  metadata: "string",
+  inference_info: "string",
+} as const;
+
+/** A Parquet file with the columns of the result's dataset, and the source's metadata as JSON. */
+export async function parquetOf(pages: readonly ExportPage[]): Promise<Uint8Array> {
+  const { parquetWriteBuffer } = await import("hyparquet-writer");
+  const rows = pages.map(({ row, metadata }) => ({
+    ...row,
+    label: row.label === null ? null : JSON.stringify(row.label),
+    layout: row.layout === null ? null : JSON.stringify(row.layout),
+    metadata: JSON.stringify(metadata),
+    inference_info: row.inferenceInfo === null ? null : JSON.stringify(row.inferenceInfo),
+  }));
+  const types = { string: "STRING", int64: "INT64", float64: "DOUBLE" } as const;
+  const buffer = parquetWriteBuffer({
+    columnData: Object.entries(FEATURES).map(([name, dtype]) => ({
+      name,
+      type: types[dtype],
+      nullable: true,
+      data: rows.map((row) => {
+        const value = row[name as keyof (typeof rows)[number]] as string | number | null;
+        return dtype === "int64" && value !== null ? BigInt(Math.round(Number(value))) : value;
+      }),
+    })),
+    kvMetadata: [
+      {
+        key: "huggingface",
+        value: JSON.stringify({
+          info: {
+            features: Object.fromEntries(
+              Object.entries(FEATURES).map(([name, dtype]) => [name, { dtype, _type: "Value" }]),
+            ),
+          },
+        }),
+      },
+    ],
+  });
+  return new Uint8Array(buffer);
+}
