@@ -292,34 +292,43 @@ class Pump:
         while True:
             if page.crashes == 0:
                 await self._calm.wait()
-            generation = self._server.generation
-            try:
-                if page.crashes > 0:
-                    async with self._alone:
-                        return await self._post(body)
-                return await self._post(body)
-            except Lost as error:
-                lost = error
-            except Timeout as error:
-                if await self._server.healthy():
-                    raise
-                lost = Lost(str(error), sent=True)
-            if self.stopping:
-                # The signal that this job got may have ended the server as well; no new one is started for what is left.
-                raise Stopped
+                answer = await self._once(page, body, losses)
+            else:
+                # Held until the server is up again: the next suspect must not meet one that is just going down, and be
+                # taken for what ended it.
+                async with self._alone:
+                    answer = await self._once(page, body, losses)
+            if answer is not None:
+                return answer
             losses += 1
-            if lost.sent:
-                # At once, so that no other page is sent before it is known whether the server ended.
-                self._suspect(page)
-            await self._server.recover()
-            if lost.sent and self._server.generation == generation:
-                self._trust(page)
-                if losses >= self._options["tries"]:
-                    raise Temporary(str(lost))
-            elif page.crashes >= 2:
-                raise SetAside("poison: the server ended twice while it worked on this page (log/server.log)")
-            if self.stopping:
-                raise Stopped
+
+    async def _once(self, page: Page, body: Mapping[str, Any], losses: int) -> Optional[Answer]:
+        """One answer, or None after the server was lost and is there again; `losses` times it had been before."""
+        generation = self._server.generation
+        try:
+            return await self._post(body)
+        except Lost as error:
+            lost = error
+        except Timeout as error:
+            if await self._server.healthy():
+                raise
+            lost = Lost(str(error), sent=True)
+        if self.stopping:
+            # The signal that this job got may have ended the server as well; no new one is started for what is left.
+            raise Stopped
+        if lost.sent:
+            # At once, so that no other page is sent before it is known whether the server ended.
+            self._suspect(page)
+        await self._server.recover()
+        if lost.sent and self._server.generation == generation:
+            self._trust(page)
+            if losses + 1 >= self._options["tries"]:
+                raise Temporary(str(lost))
+        elif page.crashes >= 2:
+            raise SetAside("poison: the server ended twice while it worked on this page (log/server.log)")
+        if self.stopping:
+            raise Stopped
+        return None
 
     async def _post(self, body: Mapping[str, Any]) -> Answer:
         self._in_flight += 1

@@ -1,5 +1,5 @@
 import { type ChildProcess, spawn } from "node:child_process";
-import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import sharp from "sharp";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
@@ -75,8 +75,8 @@ class Run {
     readonly source = input,
     readonly card = "dots-ocr",
   ) {
-    this.folder = join(box.home, name);
-    mkdirSync(this.folder);
+    // A second try of a test begins with nothing of the first.
+    this.folder = mkdtempSync(join(box.home, `${name}-`));
     this.behave(behaviour);
   }
   get output(): string {
