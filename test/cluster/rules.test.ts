@@ -94,6 +94,17 @@ describe("yale cluster info", () => {
     expect(text).toContain("1 dataset, the first expires on 2026-12-01");
   });
 
+  it("is what `yale doctor CLUSTER` asks for at last", async () => {
+    const found = await json<{ about: string; state: string; what: string }[]>("doctor", "key");
+    expect(found.filter((d) => d.state === "fault")).toEqual([]);
+    expect(found.at(-1)).toMatchObject({
+      about: "key",
+      state: "ok",
+      what: expect.stringMatching(/^It answers: .*gpu/),
+    });
+    expect(found.some((d) => d.about === "key" && d.what.endsWith("its host key is known"))).toBe(true);
+  });
+
   it("is remembered: a job is held against it without asking again", async () => {
     await json("cluster", "info", "key");
     const asked = bed.authentications("key");

@@ -42,6 +42,7 @@ const RULES: Record<string, string[]> = {
   ],
   agent: ["*"],
   cli: ["*"],
+  doctor: ["*"],
   kernel: ["paths"],
   setup: ["errors", "paths"],
   yale: ["*"],

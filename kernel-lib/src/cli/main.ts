@@ -314,6 +314,35 @@ export function program(): Command {
       .action(async (flags) => (await import("./agent.js")).agent(verb, flags));
 
   yale
+    .command("init")
+    .description("describe a cluster in a first config.yaml: asks a few questions, or takes them as flags")
+    .option("--cluster <name>", "one that is known (bouchet, grace, mccleary, misha, milgram), or a name of your own")
+    .option("--host <host>", "login node, or an alias of ~/.ssh/config")
+    .option("--user <name>", "the name that you log in with there (NetID)")
+    .option("--job-dir <folder>", "folder for jobs and datasets there")
+    .option("--account <name>", "SLURM account")
+    .option("--config <path>", "file to write; default your own, ~/.config/yale-jobs/config.yaml")
+    .option("--force", "replace the file that is there")
+    .option("--no-login", "don't offer to log in")
+    .addOption(json())
+    .addHelpText(
+      "after",
+      examples("yale init", "yale init --cluster bouchet --user ab123 --job-dir '~/scratch_pi_xy1/yale-jobs'"),
+    )
+    .action(async (flags) => (await import("./init.js")).init(flags));
+  yale
+    .command("doctor")
+    .argument("[cluster]", "open the line to this cluster too, and ask it what it has")
+    .description("look at everything that jobs need, and say what to do about what is wrong")
+    .option("--config <path>", "config.yaml to use")
+    .addOption(json())
+    .addHelpText(
+      "after",
+      `\n✓ is well, ! works or is not needed by everybody, ✗ keeps jobs from running (exit code 1).\n${examples("yale doctor", "yale doctor bouchet")}`,
+    )
+    .action(async (cluster, flags) => (await import("./doctor.js")).doctor(cluster, flags));
+
+  yale
     .command("setup")
     .description("put the kernel, the panel and the live card into your JupyterLab")
     .option("--check", "only say what is there and what is missing")
