@@ -33,10 +33,8 @@ async function when(job: Job, check: (record: JobRecord) => boolean): Promise<Jo
   return job.record;
 }
 
-async function logOf(job: Job, task?: number): Promise<string> {
-  let log = "";
-  for await (const text of job.logs(task === undefined ? {} : { task })) log += text;
-  return log;
+function logOf(job: Job, task?: number): Promise<string> {
+  return job.logText(task === undefined ? {} : { task });
 }
 
 /** Presses `1` for every push that is asked for; returns how many there were. */

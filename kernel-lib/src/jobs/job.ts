@@ -143,6 +143,13 @@ export class Job {
     return this;
   }
 
+  /** The log as it is by now, as one text. A cell of tslab whose only await is `for await` is no JavaScript to it; this is. */
+  async logText(options: { tail?: number; task?: number } = {}): Promise<string> {
+    let text = "";
+    for await (const piece of this.logs(options)) text += piece;
+    return text;
+  }
+
   /**
    * The log. `follow` yields what is there and then what comes, until the job ends; otherwise one pass over what is
    * there. `tail` begins so many lines before the end. Of a job with shards all tasks, each piece under a line that names
