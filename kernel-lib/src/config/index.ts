@@ -55,13 +55,14 @@ export interface Config {
 }
 
 /** Keys of a cluster. Old names stand beside the new ones. */
-const CLUSTER_KEYS = [
+export const CLUSTER_KEYS: readonly string[] = [
   ...["site", "transport", "scheduler", "host", "alias", "login", "user", "username", "port", "identity", "proxy_jump"],
   ...["job_dir", "result_dir", "env", "modules", "model", "2fa", "gpus", "cpus", "memory", "time", "partition"],
   ...["account", "qos", "constraint", "poll_seconds", "submissions_per_hour", "min_task_minutes", "task_minutes"],
   ...["max_array_running", "purge_days", "quota_command"],
 ];
-const TOP_KEYS = ["default", "clusters", ...CLUSTER_KEYS];
+/** Keys at the top of the file. */
+export const TOP_KEYS: readonly string[] = ["default", "clusters", ...CLUSTER_KEYS];
 
 const CLUSTER_NAME = /^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$/;
 // A host, user or jump host that begins with a dash would be an option to ssh, and OpenSSH 9.6 and later refuses what a

@@ -20,7 +20,7 @@ export async function newConfig(cluster: NewCluster): Promise<string> {
   const site = siteNamed(cluster.site ?? "") ?? siteOfHost(cluster.host ?? "");
   const document = new Document(new YAMLMap());
   document.commentBefore =
-    " Yale Jobs: which clusters there are. All keys: docs/config.md. Secrets don't belong here and are refused:\n what is secret is asked for when it is needed.";
+    " Yale Jobs: which clusters there are. All keys: docs/clusters.md. Secrets don't belong here and are refused:\n what is secret is asked for when it is needed.";
   const own = document.createNode({}) as InstanceType<typeof YAMLMap>;
   const add = (key: string, value: unknown, comment: string) => {
     if (value === undefined) return;
