@@ -39,6 +39,7 @@ export {
   YaleError,
 } from "./errors.js";
 export type { Exported, ExportFormat, ExportOptions, PageImage, Unit } from "./exports/index.js";
+export type { Pushed, PushOptions } from "./hub/push.js";
 export type { OcrBuilder, RunBuilder } from "./jobs/builder.js";
 export type { Job, WaitOptions } from "./jobs/job.js";
 export type { PageSource } from "./jobs/page-source.js";

@@ -114,3 +114,17 @@ export function checkKeys(what: string, value: object, allowed: readonly string[
     );
   }
 }
+
+/** Name of a dataset, by the rules of huggingface_hub (validate_repo_id). */
+const PART = /^(?!.*(?:--|\.\.))[A-Za-z0-9][\w.-]{0,94}$/;
+
+/** Checks the name of a dataset on the Hugging Face Hub, `owner/name`. Throws UsageError. */
+export function checkRepo(repo: string): string {
+  const [owner = "", name = "", ...more] = repo.split("/");
+  if (more.length > 0 || !PART.test(owner) || !PART.test(name) || /\.(git|ipynb)$|[.-]$/.test(name))
+    throw new UsageError(
+      `${JSON.stringify(repo)} is no name of a dataset.`,
+      "Give owner/name of letters, digits and - _ . such as ab123/letters.",
+    );
+  return repo;
+}

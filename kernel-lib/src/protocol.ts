@@ -104,6 +104,8 @@ export interface JobSpec {
   labels?: { [name: string]: string };
   /** Local folder that results are put into when the job is done. */
   output?: string;
+  /** Dataset on the Hugging Face Hub, `owner/name`, that results are pushed to when the job is done. */
+  pushToHub?: string;
 }
 
 /** States of a job. The last eight are ends. */
@@ -250,6 +252,8 @@ export interface JobRecord {
   error?: { code: string; what: string; fix: string };
   /** Local folder that the results were put into. */
   resultsDir?: string;
+  /** Page of the dataset on the Hugging Face Hub that the results were pushed to. */
+  pushedTo?: string;
   /** Id of the job that this one repeats with changes. */
   retryOf?: string;
   /** Counts from 1; grows with every retry. */

@@ -170,6 +170,7 @@ export class JobDetails extends Widget {
         [t.__("Signal"), text(job.signal)],
         [t.__("Job folder"), text(job.jobDir)],
         [t.__("Results in"), text(job.resultsDir)],
+        [t.__("Pushed to"), text(job.pushedTo)],
         [t.__("Repeats job"), text(job.retryOf)],
         [
           t.__("Attempts before"),

@@ -21,6 +21,7 @@ const RULES: Record<string, string[]> = {
   runners: ["errors", "paths", "protocol", "text"],
   display: ["errors", "images", "protocol"],
   exports: ["errors", "paths", "protocol", "dataset", "sources"],
+  hub: ["errors", "dataset", "exports", "paths", "sources"],
   quality: ["errors", "dataset", "display", "paths"],
   jobs: [
     "cluster",
@@ -29,6 +30,7 @@ const RULES: Record<string, string[]> = {
     "display",
     "errors",
     "exports",
+    "hub",
     "options",
     "paths",
     "process",

@@ -1,9 +1,10 @@
-/** The verbs that make something of results: export, report, compare. */
+/** The verbs that make something of results: export, push, report, compare. */
 import { existsSync } from "node:fs";
 import { isYaleError, UsageError } from "../errors.js";
 import type { ExportFormat, Unit } from "../exports/index.js";
 import { fileName } from "../exports/pages.js";
 import { Results } from "../jobs/results.js";
+import { checkRepo } from "../options.js";
 import { core } from "./core.js";
 import type { Flags } from "./flags.js";
 import { print, printJson, remark } from "./terminal.js";
@@ -79,4 +80,21 @@ async function otherOf(other: string): Promise<Results | string> {
       );
     throw error;
   }
+}
+
+/** `yale jobs push <id> <dataset>`. */
+export async function push(id: string, dataset: string, flags: Flags): Promise<void> {
+  checkRepo(dataset);
+  const { results } = await resultsOf(id);
+  const done = await results.pushToHub(dataset, {
+    private: flags.public !== true,
+    images: flags.images !== false,
+    ...(typeof flags.revision === "string" ? { revision: flags.revision } : {}),
+    ...(typeof flags.message === "string" ? { message: flags.message } : {}),
+    ...(flags.json === true ? {} : { say: (line) => remark(`  ${line}`) }),
+  });
+  if (flags.json === true) return printJson(done);
+  print(`${done.pages} ${done.pages === 1 ? "page is" : "pages are"} in ${done.url}`);
+  if (done.imagesMissing > 0)
+    remark(`${done.imagesMissing} page images are not on this machine any more; their rows are there without.`);
 }

@@ -65,7 +65,8 @@ export function ocrOptions(command: Command): Command {
     .option("--max-tokens <tokens>", "longest answer a page")
     .option("--lang <code>", "language of the text in Tesseract's codes, such as eng or deu+lat")
     .option("--option <name=value...>", "any option of the runner's card")
-    .option("-o, --output-dir <folder>", "local folder for the results, as the argument OUTPUT");
+    .option("-o, --output-dir <folder>", "local folder for the results, as the argument OUTPUT")
+    .option("--push-to-hub <dataset>", "push the results to this dataset of the Hugging Face Hub when done; private");
 }
 
 /** Adds the flags of `yale jobs run`. */
@@ -160,6 +161,7 @@ export function ocrFlags(f: Flags): OcrOptions {
       maxTokens: number(f.maxTokens),
       lang: f.lang,
       options: jsonPairs("--option", f.option),
+      pushToHub: f.pushToHub,
     }) as OcrOptions),
   };
 }

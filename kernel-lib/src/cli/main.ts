@@ -185,6 +185,22 @@ export function program(): Command {
     .action(async (id, target, flags) => (await import("./export.js")).exportJob(id, target, flags));
 
   jobs
+    .command("push")
+    .argument("<id>")
+    .argument("<dataset>", "owner/name on the Hugging Face Hub")
+    .description("push the results, with the page images, to a dataset on the Hugging Face Hub")
+    .option("--public", "everybody may see it; default private")
+    .option("--no-images", "the text alone")
+    .option("--revision <branch>", "branch to commit to; default main")
+    .option("--message <text>", "message of the commit")
+    .addOption(json())
+    .addHelpText(
+      "after",
+      `\nThe token is that of HF_TOKEN or of \`hf auth login\`; it is shown nowhere.\n${examples("yale jobs push 6fkk8e35m7 ab123/letters")}`,
+    )
+    .action(async (id, dataset, flags) => (await import("./export.js")).push(id, dataset, flags));
+
+  jobs
     .command("report")
     .argument("<id>")
     .argument("[file]", "web page to write; default the job's name with -report.html")

@@ -124,6 +124,7 @@ function summary(record: JobRecord): void {
     print(`${record.state}: ${done} ${done === 1 ? "page" : "pages"}${failed > 0 ? `, ${failed} in error` : ""}.`);
   else print(`${record.state}.`);
   faults(record);
+  if (record.pushedTo !== undefined) print(`Pushed to ${record.pushedTo}`);
   if (record.resultsDir !== undefined) print(`Results are in ${record.resultsDir}`);
   else if (record.state === "completed" && record.spec.kind === "ocr")
     remark(`  yale jobs results ${record.id}   shows them`);

@@ -127,6 +127,8 @@ function card(record: JobRecord, now: number, waits?: string): Markup {
       html`<div style="margin-top:6px"><span style="${ERROR}">${count(record.faultCount, "page or file", "pages or files")} could not be had:</span><ul style="margin:2px 0 0 18px;padding:0">${faults.map((f) => html`<li>${f}</li>`)}</ul></div>`,
     );
   if (log.length > 0) rows.push(html`<pre style="${PRE};margin-top:8px;max-height:140px">${log.join("\n")}</pre>`);
+  if (record.pushedTo !== undefined)
+    rows.push(html`<div style="margin-top:6px">Pushed to <code>${oneLine(record.pushedTo, 400)}</code></div>`);
   if (record.resultsDir !== undefined)
     rows.push(html`<div style="margin-top:6px">Results in <code>${oneLine(record.resultsDir, 400)}</code></div>`);
   if (todo !== undefined) rows.push(html`<div style="margin-top:6px;${small}">next: <code>${todo}</code></div>`);
@@ -148,6 +150,7 @@ function cardText(record: JobRecord, now: number, waits?: string): string {
       : []),
     ...faults.map((f) => `    ${f}`),
     ...logLines(record).map((l) => `  | ${l}`),
+    ...(record.pushedTo === undefined ? [] : [`  Pushed to ${oneLine(record.pushedTo, 400)}`]),
     ...(record.resultsDir === undefined ? [] : [`  Results in ${oneLine(record.resultsDir, 400)}`]),
   ];
   return lines.join("\n");

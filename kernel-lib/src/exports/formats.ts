@@ -5,8 +5,9 @@ import { hocrOf } from "./hocr.js";
 import type { ExportFormat } from "./names.js";
 import { pageXmlOf } from "./page-xml.js";
 import type { ExportPage } from "./pages.js";
+import { parquetOf } from "./parquet.js";
 import { pdfOf } from "./pdf.js";
-import { csvOf, jsonlOf, parquetOf, xlsxOf } from "./tables.js";
+import { csvOf, jsonlOf, xlsxOf } from "./tables.js";
 import { teiOf } from "./tei.js";
 import { markdownOf, textOf } from "./text.js";
 

@@ -1,4 +1,4 @@
-/** One row a page: JSON Lines, CSV, Excel and Parquet, each with the metadata of the source beside the text. */
+/** One row a page: JSON Lines, CSV and Excel, each with the metadata of the source beside the text. */
 import type { Json } from "../protocol.js";
 import { type ExportPage, oneLabel } from "./pages.js";
 
@@ -82,59 +82,4 @@ export async function xlsxOf(pages: readonly ExportPage[]): Promise<Uint8Array> 
   });
   const sheet = { columns: columns.map((c) => ({ width: c === "text" ? 80 : 18 })), stickyRowsCount: 1 };
   return write([head, ...rows], sheet).toBuffer();
-}
-
-/** Features as Python's `datasets` reads them from the file's metadata. */
-const FEATURES = {
-  key: "string",
-  source: "string",
-  page: "int64",
-  label: "string",
-  text: "string",
-  markdown: "string",
-  layout: "string",
-  error: "string",
-  confidence: "float64",
-  seconds: "float64",
-  width: "int64",
-  height: "int64",
-  metadata: "string",
-  inference_info: "string",
-} as const;
-
-/** A Parquet file with the columns of the result's dataset, and the source's metadata as JSON. */
-export async function parquetOf(pages: readonly ExportPage[]): Promise<Uint8Array> {
-  const { parquetWriteBuffer } = await import("hyparquet-writer");
-  const rows = pages.map(({ row, metadata }) => ({
-    ...row,
-    label: row.label === null ? null : JSON.stringify(row.label),
-    layout: row.layout === null ? null : JSON.stringify(row.layout),
-    metadata: JSON.stringify(metadata),
-    inference_info: row.inferenceInfo === null ? null : JSON.stringify(row.inferenceInfo),
-  }));
-  const types = { string: "STRING", int64: "INT64", float64: "DOUBLE" } as const;
-  const buffer = parquetWriteBuffer({
-    columnData: Object.entries(FEATURES).map(([name, dtype]) => ({
-      name,
-      type: types[dtype],
-      nullable: true,
-      data: rows.map((row) => {
-        const value = row[name as keyof (typeof rows)[number]] as string | number | null;
-        return dtype === "int64" && value !== null ? BigInt(Math.round(Number(value))) : value;
-      }),
-    })),
-    kvMetadata: [
-      {
-        key: "huggingface",
-        value: JSON.stringify({
-          info: {
-            features: Object.fromEntries(
-              Object.entries(FEATURES).map(([name, dtype]) => [name, { dtype, _type: "Value" }]),
-            ),
-          },
-        }),
-      },
-    ],
-  });
-  return new Uint8Array(buffer);
 }

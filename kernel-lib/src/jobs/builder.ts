@@ -215,6 +215,10 @@ export class OcrBuilder extends JobBuilder<OcrOptions> {
   sourceType(sourceType: NonNullable<OcrOptions["sourceType"]>): this {
     return this.with({ sourceType });
   }
+  /** Dataset on the Hugging Face Hub that the results are pushed to when the job is done: `"ab123/letters"`. Private. */
+  pushToHub(dataset: string): this {
+    return this.with({ pushToHub: dataset });
+  }
   /** Any option of the runner's card by its name. */
   option(name: string, value: Json): this {
     return this.with({ options: { ...this.options.options, [name]: value } });

@@ -31,6 +31,8 @@ export interface DriverHost {
   emit: (event: AgentEvent) => void;
   /** Copies a job's output into a local folder. */
   fetch: (transport: Transport, record: JobRecord, folder: string, signal: AbortSignal) => Promise<void>;
+  /** Folder with a job's results on this machine, fetched if need be. */
+  results: (transport: Transport, record: JobRecord, signal: AbortSignal) => Promise<string>;
 }
 
 /** Why driving a job stopped: its core closes and another will go on. */
@@ -205,6 +207,21 @@ export class Driver {
         signal.throwIfAborted();
         // The job itself is done; what failed can be asked for again.
         outcome.reason = `Done, but the results could not be put into ${output}: ${errorData(error).what}`;
+      }
+    }
+    const { pushToHub } = record.spec;
+    if (outcome.state === "completed" && pushToHub !== undefined) {
+      live.changed(true);
+      try {
+        const folder = await overLine(this.#host.lines, job, live, (transport) =>
+          this.#host.results(transport, record, signal),
+        );
+        const { Results } = await import("./results.js");
+        const results = await Results.open(folder, { record, shown: false });
+        record.pushedTo = (await results.pushToHub(pushToHub)).url;
+      } catch (error) {
+        signal.throwIfAborted();
+        outcome.reason = `Done, but the results could not be pushed to ${pushToHub}: ${errorData(error).what} Push them with \`yale jobs push ${record.id} ${pushToHub}\`.`;
       }
     }
     live.end(outcome);

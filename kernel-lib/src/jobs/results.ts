@@ -5,6 +5,7 @@ import { basename, join } from "node:path";
 import { type ResultRow, readPage, readPages, readResults, readRows } from "../dataset/index.js";
 import { INSPECT, type InspectRequest, inspectHook, resultsBundle, resultsText } from "../display/index.js";
 import type { Exported, ExportFormat, ExportOptions, PageContext, PageImage } from "../exports/index.js";
+import type { Pushed, PushOptions } from "../hub/push.js";
 import { cacheDir } from "../paths.js";
 import type { JobRecord, Json } from "../protocol.js";
 import type { Comparison, PageQuality, QualityOptions, ReferencePage } from "../quality/index.js";
@@ -82,7 +83,17 @@ export class Results implements Iterable<ResultRow> {
     const { exportRows } = await import("../exports/index.js");
     const named = typeof second === "string";
     const [format, target, options] = named ? [first as ExportFormat, second, third] : [undefined, first, second];
-    return exportRows(this.rows, await this.#context(), this.folder, format, target, options);
+    return this.#withContext((context) => exportRows(this.rows, context, this.folder, format, target, options));
+  }
+
+  /**
+   * Pushes the rows, with the page images, to a dataset on the Hugging Face Hub: `await results.pushToHub("ab123/letters")`.
+   * Private unless you say otherwise; the token is that of `HF_TOKEN` or `hf auth login`. Throws UsageError, LoginError
+   * (no token, or refused), ConnectionError and TransferError; pushed again, it sends only what did not arrive.
+   */
+  async pushToHub(repo: string, options: PushOptions = {}): Promise<Pushed> {
+    const { pushRows } = await import("../hub/push.js");
+    return this.#withContext((context) => pushRows(this.rows, context, repo, options));
   }
 
   /**
@@ -113,12 +124,10 @@ export class Results implements Iterable<ResultRow> {
     let reference: ReferencePage[];
     if (typeof other === "string") {
       const { worksOf } = await import("../exports/index.js");
-      const works = worksOf(this.rows, await this.#context());
-      reference = await readReference(
-        other,
-        this.rows,
-        works.map(({ name, pages }) => ({ name, rows: pages.map((page) => page.row) })),
+      const works = await this.#withContext(async (context) =>
+        worksOf(this.rows, context).map(({ name, pages }) => ({ name, rows: pages.map((page) => page.row) })),
       );
+      reference = await readReference(other, this.rows, works);
     } else reference = other.rows.map((row) => ({ ...row, text: row.text ?? "" }));
     const comparison = await compareRows(this.rows, reference);
     if (options.report !== undefined) {
@@ -135,8 +144,8 @@ export class Results implements Iterable<ResultRow> {
     return dataset === undefined ? undefined : join(cacheDir(), "datasets", dataset);
   }
 
-  /** What is known of the pages beside the rows. */
-  async #context(): Promise<PageContext> {
+  /** Does `work` with what is known of the pages beside the rows. */
+  async #withContext<T>(work: (context: PageContext) => Promise<T>): Promise<T> {
     const known = new Map<string, { [key: string]: Json }>();
     const folder = this.#pages;
     if (folder !== undefined)
@@ -148,13 +157,17 @@ export class Results implements Iterable<ResultRow> {
         // The pages are gone, or another program's: the rows alone are exported.
       }
     const reader = folder === undefined ? undefined : new PageReader(folder);
-    return {
-      metadata: (key) => known.get(key) ?? {},
-      image: async (row) => {
-        const page = await reader?.page(row.key).catch(() => undefined);
-        return page === undefined || page.image.length === 0 ? undefined : { ...page, bytes: page.image };
-      },
-    };
+    try {
+      return await work({
+        metadata: (key) => known.get(key) ?? {},
+        image: async (row) => {
+          const page = await reader?.page(row.key).catch(() => undefined);
+          return page === undefined || page.image.length === 0 ? undefined : { ...page, bytes: page.image };
+        },
+      });
+    } finally {
+      await reader?.close();
+    }
   }
 
   /** The display of some pages, image beside text: `display(await results.show(20, 30))`, or end the cell with it. */
@@ -195,6 +208,10 @@ class PageReader {
     const page = this.#ahead;
     this.#ahead = undefined;
     return page;
+  }
+
+  async close(): Promise<void> {
+    await this.#pages?.return(undefined);
   }
 }
 

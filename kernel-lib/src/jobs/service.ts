@@ -79,6 +79,7 @@ class JobService implements OpenCore {
       fetch: async (transport, record, folder, signal) => {
         await fetchOutput(transport, record, folder, signal);
       },
+      results: (transport, record, signal) => fetchResults(transport, record, signal),
     });
   }
 
@@ -282,10 +283,7 @@ class JobService implements OpenCore {
       );
     const { transport, sftp } = await this.#lineOf(record);
     await expectResults(sftp, outputDir(record), record);
-    if (transport.kind === "local") return { folder: outputDir(record), complete };
-    const folder = join(cacheDir(), "results", record.id);
-    await fetchOutput(transport, record, folder);
-    return { folder, complete };
+    return { folder: await fetchResults(transport, record), complete };
   }
 
   async download(id: string, folder: string): Promise<{ files: number; bytes: number; folder: string }> {
@@ -341,6 +339,14 @@ class JobService implements OpenCore {
     const transport = await this.#lines.open((await clusterOf(record.spec)).cluster);
     return { transport, sftp: await transport.sftp() };
   }
+}
+
+/** Folder with a job's results here: its own where it ran here, else a copy in the cache, brought up to date. */
+async function fetchResults(transport: Transport, record: JobRecord, signal?: AbortSignal): Promise<string> {
+  if (transport.kind === "local") return outputDir(record);
+  const folder = join(cacheDir(), "results", record.id);
+  await fetchOutput(transport, record, folder, signal);
+  return folder;
 }
 
 async function fetchOutput(

@@ -12,6 +12,7 @@ import {
   checkKeys,
   checkMemory,
   checkName,
+  checkRepo,
   checkTime,
   checkVariable,
   checkWord,
@@ -87,6 +88,8 @@ export interface JobOptions {
 
 /** Options of an OCR job: {@link JobOptions} and those of source and runner. */
 export interface OcrOptions extends JobOptions {
+  /** Dataset on the Hugging Face Hub, `owner/name`, that the results are pushed to when the job is done; private. */
+  pushToHub?: string;
   sourceType?: (typeof SOURCE_KINDS)[number];
   /** Resolution at which PDF pages are rendered. Default 200. */
   dpi?: number;
@@ -125,7 +128,15 @@ export const JOB_KEYS: readonly string[] = [
 ];
 const RUNNER_KEYS = ["promptMode", "batchSize", "maxModelLen", "maxTokens", "lang"] as const;
 /** Names of all options of an OCR job. */
-export const OCR_KEYS: readonly string[] = [...JOB_KEYS, "sourceType", "dpi", "model", "options", ...RUNNER_KEYS];
+export const OCR_KEYS: readonly string[] = [
+  ...JOB_KEYS,
+  "pushToHub",
+  "sourceType",
+  "dpi",
+  "model",
+  "options",
+  ...RUNNER_KEYS,
+];
 /** Names of all options of a script job. */
 export const RUN_KEYS: readonly string[] = [...JOB_KEYS, "data", "sourceType", "dpi", "args", "interpreter"];
 
@@ -140,6 +151,7 @@ export function ocrSpec(source: SourceInput | readonly SourceInput[] | undefined
     sources,
     options: runnerOptions(options),
     ...(options.model === undefined ? {} : { runner: checkModel(options.model) }),
+    ...(options.pushToHub === undefined ? {} : { pushToHub: checkRepo(options.pushToHub) }),
   };
 }
 
