@@ -21,7 +21,7 @@ const RULES: Record<string, string[]> = {
   runners: ["errors", "paths", "protocol", "text"],
   display: ["errors", "images", "protocol"],
   exports: ["errors", "paths", "protocol", "dataset", "sources"],
-  hub: ["errors", "dataset", "exports", "paths", "sources"],
+  hub: ["errors", "dataset", "exports", "options", "paths", "sources"],
   quality: ["errors", "dataset", "display", "paths"],
   jobs: [
     "cluster",
