@@ -70,6 +70,8 @@ export async function buildLibrary() {
   if (tsc.status !== 0) throw new Error("The declarations could not be built: see the messages of tsc above.");
   const { buildRunners } = await import(pathToFileURL(join(root, "runners", "build.mjs")).href);
   await buildRunners(join(next, "runners"));
+  mkdirSync(join(next, "tools"));
+  copyFileSync(join(root, "runners", "tools", "model_check.py"), join(next, "tools", "model_check.py"));
   // The dictionary by which the quality of English text is judged; as files, since no cell should load it for nothing.
   mkdirSync(join(next, "dictionary"));
   const dictionary = dirname(require.resolve("dictionary-en"));

@@ -42,6 +42,7 @@ export type { Exported, ExportFormat, ExportOptions, PageImage, Unit } from "./e
 export type { Pushed, PushOptions } from "./hub/push.js";
 export type { OcrBuilder, RunBuilder } from "./jobs/builder.js";
 export type { Job, WaitOptions } from "./jobs/job.js";
+export type { ModelCheck } from "./jobs/model-check.js";
 export type { PageSource } from "./jobs/page-source.js";
 export type { Results } from "./jobs/results.js";
 export type {

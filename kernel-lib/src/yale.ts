@@ -25,6 +25,7 @@ import { type BuilderHost, OcrBuilder, RunBuilder } from "./jobs/builder.js";
 import { Job } from "./jobs/job.js";
 import { attendedCore } from "./jobs/login.js";
 import { showLogin } from "./jobs/login-card.js";
+import type { ModelCheck } from "./jobs/model-check.js";
 import { PageSource, settleSources } from "./jobs/page-source.js";
 import type { OcrOptions, RunOptions, SourceInput } from "./jobs/spec.js";
 import type { ClusterInfo, Connection, Core, JobFilter, Json, Prompt } from "./protocol.js";
@@ -108,6 +109,39 @@ export class Yale {
       }
     });
     return JobSheet.from(builders) as JobSheet;
+  }
+
+  /**
+   * Whether a model would run: Python and packages, GPU and driver, weights, free space, looked at by a job of a minute with
+   * the environment that a real one would have (`env`, `modules`, `gpus`, `partition` as for a job; a partition for trying
+   * things out by itself). Throws UsageError, and what a job throws that can't run.
+   */
+  async checkModel(model: string, options: RunOptions = {}): Promise<ModelCheck[]> {
+    const { checkOptions, findings, modelCard, modelScript } = await import("./jobs/model-check.js");
+    const card = modelCard(model);
+    const { script, args } = modelScript(card, "check");
+    const info = options.cluster === "local" ? undefined : await this.cluster(options.cluster);
+    const asked = checkOptions(card, info, options);
+    const job = await this.run(script, { ...asked, args, interpreter: "python3" }).submit();
+    await job.wait({ bar: false });
+    return findings(await job.logText());
+  }
+
+  /**
+   * A job that fetches a model's weights into the cluster's shared cache (`HF_HOME`), without a GPU: submit it, and let OCR
+   * jobs wait for it with `after`. Its token, for gated models, is the one on the cluster. Throws UsageError.
+   */
+  async downloadModel(model: string, options: RunOptions = {}): Promise<RunBuilder> {
+    const { modelCard, modelScript } = await import("./jobs/model-check.js");
+    const card = modelCard(model);
+    const { script, args } = modelScript(card, "download");
+    return this.run(script, {
+      name: `download ${card.name}`,
+      time: "02:00:00",
+      ...options,
+      args,
+      interpreter: "python3",
+    });
   }
 
   /** Jobs, newest first, from every notebook and terminal of this user. */

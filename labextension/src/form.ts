@@ -244,6 +244,8 @@ export class JobForm extends Widget {
   }
 
   #soon(): void {
+    // What was asked before this key does not count any more: its answer would let the old fields be submitted.
+    this.#round += 1;
     this.#enable(false);
     window.clearTimeout(this.#timer);
     this.#timer = window.setTimeout(() => void this.#look(), PAUSE);

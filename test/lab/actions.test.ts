@@ -1,5 +1,6 @@
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
+import type { Route } from "playwright-core";
 import { describe, expect, it } from "vitest";
 import type { JobRecord } from "../../kernel-lib/src/protocol.js";
 import { seriousFaults } from "../support/axe.js";
@@ -181,6 +182,29 @@ describe("a job without code", () => {
     await form.getByText('time: got "2"').waitFor();
     expect(await form.locator(".jp-mod-accept").isDisabled()).toBe(true);
     await form.getByLabel("Time limit").fill("00:10:00");
+    await form.locator(".jp-mod-accept:enabled").waitFor();
+  });
+
+  it("lets nothing be sent for fields that were changed since", async () => {
+    const { page } = at.tab;
+    const form = page.locator(".jp-yj-form:visible");
+    // The answer to one word comes when the next stands there already, and that one's answer is still to come.
+    const asked: Route[] = [];
+    await page.route("**/v1/form*", (route) => void asked.push(route));
+    const isAsked = (times: number) => expect.poll(() => asked.length).toBe(times);
+    await form.getByLabel("Name", { exact: true }).fill("first");
+    await isAsked(1);
+    await form.getByLabel("Name", { exact: true }).fill("second");
+    await isAsked(2);
+    const answered = page.waitForResponse("**/v1/form*");
+    await asked[0]?.continue();
+    await (await answered).finished();
+    await page.evaluate(() => new Promise((done) => setTimeout(done)));
+    expect(await form.locator(".jp-mod-accept").isDisabled()).toBe(true);
+    await page.unroute("**/v1/form*");
+    await asked[1]?.continue();
+    await form.locator(".jp-mod-accept:enabled").waitFor();
+    await form.getByLabel("Name", { exact: true }).fill("");
     await form.locator(".jp-mod-accept:enabled").waitFor();
   });
 

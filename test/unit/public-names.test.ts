@@ -62,7 +62,7 @@ describe("public names", () => {
       `"account after args constraint cpus data datasetPath dpi env estimate extra gpus host interpreter label mail maxSamples memory modules name nodes on options output partition plan qos retries settled shards spec submit time variables with"`,
     );
     expect(names(library.yale).join(" ")).toMatchInlineSnapshot(
-      `"answer close cluster configPath connections core dataset directory hf iiif job jobs login logout models ocr pdf prompts run sheet source sync web"`,
+      `"answer checkModel close cluster configPath connections core dataset directory downloadModel hf iiif job jobs login logout models ocr pdf prompts run sheet source sync web"`,
     );
   });
 });

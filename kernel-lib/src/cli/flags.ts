@@ -69,6 +69,15 @@ export function ocrOptions(command: Command): Command {
     .option("--push-to-hub <dataset>", "push the results to this dataset of the Hugging Face Hub when done; private");
 }
 
+/** Adds the flags of `yale cluster check` and `download`. */
+export function modelOptions(command: Command): Command {
+  return resourceOptions(command.requiredOption("--model <name>", "runner or model id; `yale models` lists them"))
+    .option("--env <name>", "conda environment")
+    .option("--module <name...>", "modules to load")
+    .option("--var <name=value...>", "environment variables, such as HF_HOME; no secrets")
+    .option("--config <path>", "config.yaml to use");
+}
+
 /** Adds the flags of `yale jobs run`. */
 export function runOptions(command: Command): Command {
   return jobOptions(command)

@@ -4,7 +4,7 @@ import { Command, CommanderError, Option } from "commander";
 import { type ErrorCode, EXIT, errorData } from "../errors.js";
 import { FORMAT_NAMES } from "../exports/names.js";
 import { packageVersion } from "../paths.js";
-import { examples, ocrOptions, retryOptions, runOptions } from "./flags.js";
+import { examples, modelOptions, ocrOptions, retryOptions, runOptions } from "./flags.js";
 
 /** Exit codes as they stand in the help; the numbers are those of {@link EXIT}. */
 const EXIT_HELP = `
@@ -307,6 +307,22 @@ export function program(): Command {
     .addOption(new Option("--json", "print what the cluster said as JSON"))
     .addHelpText("after", examples("yale cluster info bouchet", "yale cluster info --json | jq .partitions"))
     .action(async (name, flags) => (await import("./cluster.js")).info(name, flags));
+  for (const [verb, what, sample] of [
+    [
+      "check",
+      "whether a model would run there, looked at by a job of a minute",
+      "yale cluster check bouchet --model dots-ocr",
+    ],
+    ["download", "fetch a model's weights, in a job without a GPU", "yale cluster download bouchet --model dots-ocr"],
+  ] as const)
+    modelOptions(
+      cluster.command(verb).argument("[name]", "a cluster of config.yaml; default its default").description(what),
+    )
+      .addOption(
+        new Option("--json", verb === "check" ? "print the findings as JSON" : "print the job's record as JSON"),
+      )
+      .addHelpText("after", examples(sample))
+      .action(async (name, flags) => (await import("./cluster.js"))[verb](name, flags));
   cluster
     .command("ls")
     .description("list the clusters of config.yaml with the state of the line to each; opens none")

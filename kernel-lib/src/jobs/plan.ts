@@ -144,6 +144,9 @@ export function scriptPlan(
   const { after: _, ...rest } = job.spec;
   const spec: JobSpec =
     after.length === 0 ? rest : { ...rest, after: after.map((a) => ({ job: a.schedulerId, condition: a.condition })) };
+  // Weights of models are shared by all jobs, and the home folder is too small for them. What a job says goes before it.
+  if (job.cluster.scheduler === "slurm")
+    spec.variables = { HF_HOME: posix.join(posix.dirname(jobDir), "huggingface"), ...spec.variables };
   const most = tasksAtOnce(job.cluster, spec.resources.partition);
   return {
     id,
