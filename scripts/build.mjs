@@ -20,6 +20,7 @@ const external = [
   "@napi-rs/canvas",
   "@tesseract.js-data/eng",
   "apache-arrow",
+  "heic-decode",
   "pdfjs-dist",
   "sharp",
   "ssh2",
@@ -35,6 +36,7 @@ const entries = {
   askpass: "src/cluster/askpass.ts",
   "kernel-launcher": "src/kernel/launcher.ts",
   "local-scheduler": "src/schedulers/local-daemon.ts",
+  "heic-worker": "src/sources/heic-worker.ts",
   "pdf-worker": "src/sources/pdf-worker.ts",
 };
 

@@ -121,8 +121,10 @@ type Encoded = { image: Uint8Array; mime: string; width: number; height: number 
 async function imagesOf(bytes: Uint8Array): Promise<Encoded[]> {
   const info = await checkImage(bytes);
   if (info.mime === "image/jp2" || info.mime === "image/bmp") return [{ image: bytes, ...info }];
-  if (info.mime === "image/heic")
-    throw new SourceError("HEIC images can't be read here.", "Convert it to JPEG or PNG first.");
+  if (info.mime === "image/heic") {
+    const { heicToJpeg } = await import("./heic.js");
+    return [{ mime: "image/jpeg", ...(await heicToJpeg(bytes)) }];
+  }
   const { default: sharp } = await import("sharp");
   const meta = await sharp(bytes).metadata();
   const several = info.mime === "image/tiff" ? (meta.pages ?? 1) : 1;
