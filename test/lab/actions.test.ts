@@ -201,8 +201,8 @@ describe("a job without code", () => {
     await (await answered).finished();
     await page.evaluate(() => new Promise((done) => setTimeout(done)));
     expect(await form.locator(".jp-mod-accept").isDisabled()).toBe(true);
-    await page.unroute("**/v1/form*");
     await asked[1]?.continue();
+    await page.unroute("**/v1/form*");
     await form.locator(".jp-mod-accept:enabled").waitFor();
     await form.getByLabel("Name", { exact: true }).fill("");
     await form.locator(".jp-mod-accept:enabled").waitFor();
