@@ -188,19 +188,19 @@ describe("a job without code", () => {
   it("lets nothing be sent for fields that were changed since", async () => {
     const { page } = at.tab;
     const form = page.locator(".jp-yj-form:visible");
-    // The answer to one word comes when the next stands there already, and that one's answer is still to come.
+    // The answer to one word comes when the next stands there already, and that one's is still to come.
     const asked: Route[] = [];
     await page.route("**/v1/form*", (route) => void asked.push(route));
     const isAsked = (times: number) => expect.poll(() => asked.length).toBe(times);
     await form.getByLabel("Name", { exact: true }).fill("first");
     await isAsked(1);
     await form.getByLabel("Name", { exact: true }).fill("second");
-    await isAsked(2);
     const answered = page.waitForResponse("**/v1/form*");
     await asked[0]?.continue();
     await (await answered).finished();
     await page.evaluate(() => new Promise((done) => setTimeout(done)));
     expect(await form.locator(".jp-mod-accept").isDisabled()).toBe(true);
+    await isAsked(2);
     await asked[1]?.continue();
     await page.unroute("**/v1/form*");
     await form.locator(".jp-mod-accept:enabled").waitFor();
