@@ -13,6 +13,8 @@ interface Docs {
   cliReference(): string;
   apiReference(): string;
   publicNames(): { name: string; doc: string; text: string }[];
+  sites(): Promise<{ name: string }[]>;
+  clusterPage(site: { name: string }): string;
 }
 const docs = (await import("../../scripts/docs.mjs" as string)) as Docs;
 
@@ -61,6 +63,17 @@ describe("what is made of the code", () => {
     ["docs/api.md", () => docs.apiReference()],
   ])("%s is as the code has it", (path, make) => {
     expect(read(path) === make(), `${path} is old: run \`npm run build && node scripts/docs.mjs\``).toBe(true);
+  });
+
+  it("has a page for each known cluster, as its profile has it", async () => {
+    const sites = await docs.sites();
+    expect(sites.length).toBeGreaterThan(4);
+    for (const site of sites)
+      expect(
+        read(`docs/clusters/${site.name}.md`) === docs.clusterPage(site),
+        `${site.name}: node scripts/docs.mjs`,
+      ).toBe(true);
+    expect(readdirSync(join(ROOT, "docs", "clusters")).sort()).toEqual(sites.map((s) => `${s.name}.md`).sort());
   });
 
   it("leaves no public name without a comment", () => {
