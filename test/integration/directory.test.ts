@@ -6,6 +6,7 @@ import { isFault, type PageOrFault } from "../../kernel-lib/src/sources/index.js
 import { openSource } from "../../kernel-lib/src/sources/registry.js";
 import { jpeg } from "../support/material.js";
 import { python, Sandbox } from "../support/sandbox.js";
+import { listen } from "../support/servers.js";
 
 let box: Sandbox;
 let folder: string;
@@ -34,6 +35,25 @@ async function read(location: string): Promise<PageOrFault[]> {
   for await (const item of (await openSource({ kind: "directory", location })).pages()) all.push(item);
   return all;
 }
+
+it("has HEIC from the web read as well", async () => {
+  const server = await listen((request, response) => {
+    const name = request.url?.endsWith("3.heic") ? "page3.heic" : "page2.heic";
+    response.writeHead(200, { "content-type": "image/heic" }).end(readFileSync(join(folder, name)));
+  });
+  try {
+    const found: PageOrFault[] = [];
+    const list = join(box.home, "list.txt");
+    writeFileSync(list, `${server.url}/2.heic\n${server.url}/3.heic\n`);
+    for await (const item of (await openSource({ kind: "web", location: list })).pages()) found.push(item);
+    expect(found).toMatchObject([
+      { mime: "image/jpeg", width: 400, height: 300 },
+      { fault: { reason: expect.stringContaining("HEIC, 1500 bytes") } },
+    ]);
+  } finally {
+    await server.close();
+  }
+});
 
 describe("a folder of photographs", () => {
   it("has HEIC read as JPEG, in the order of people, and a damaged one as a row that says so", async () => {

@@ -111,12 +111,18 @@ async function begin(
   try {
     const { url, image } = await item.fetch(signal);
     if (image === undefined) throw new DownloadError(`${url} is no image.`, "Look at what the address really holds.");
-    return async () => ({
-      ...placeOf(item),
-      image: await downloader.cache.bytes(url),
-      ...image,
-      metadata: { ...item.metadata, url },
-    });
+    return async () => {
+      try {
+        const bytes = await downloader.cache.bytes(url);
+        const encoded =
+          image.mime === "image/heic"
+            ? { mime: "image/jpeg", ...(await (await import("./heic.js")).heicToJpeg(bytes)) }
+            : { image: bytes, ...image };
+        return { ...placeOf(item), ...encoded, metadata: { ...item.metadata, url } };
+      } catch (error) {
+        return faultFrom(error, { key, source, page }, "Try again later.");
+      }
+    };
   } catch (error) {
     return faultFrom(error, { key, source, page }, "Try again later.");
   }
