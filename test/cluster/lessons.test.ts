@@ -1,4 +1,4 @@
-import { cpSync } from "node:fs";
+import { cpSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { sharedBed } from "../support/bed.js";
@@ -32,10 +32,10 @@ clusters:
 });
 afterAll(() => box.close());
 
-it.each(["quickstart", "custom_job", "cluster_and_2fa"])(
+it.each(readdirSync(join(ROOT, "notebooks")).filter((name) => name.endsWith(".ipynb")))(
   "the lesson %s runs unchanged where a cluster is the default",
   async (name) => {
-    const file = join(work, `${name}.ipynb`);
+    const file = join(work, name);
     const ran = await box.run(python(), [join(ROOT, "scripts", "lib", "run_notebook.py"), file], { timeout: 115_000 });
     expect(ran.code, ran.stdout + ran.stderr).toBe(0);
     expect(box.records().length).toBeGreaterThan(0);
