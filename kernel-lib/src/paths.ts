@@ -53,7 +53,7 @@ let root: string | undefined;
 export function packageRoot(): string {
   if (root !== undefined) return root;
   let folder = dirname(fileURLToPath(import.meta.url));
-  while (!existsSync(join(folder, "package.json"))) folder = dirname(folder);
+  while (!existsSync(join(folder, "package.json")) && folder !== dirname(folder)) folder = dirname(folder);
   root = folder;
   return folder;
 }
