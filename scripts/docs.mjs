@@ -47,7 +47,7 @@ export function cliReference() {
   return parts.join("\n");
 }
 
-/** Exported names with their declarations: { name, kind, doc, text }. */
+/** Exported names with their declarations: { name, kind, doc, text, bare }, the last being members without a comment. */
 export function publicNames() {
   const project = new Project({ skipAddingFilesFromTsConfig: true });
   const entry = project.addSourceFileAtPath(join(dist, "types", "index.d.ts"));
@@ -71,9 +71,18 @@ export function publicNames() {
       : Node.isInterfaceDeclaration(first) || Node.isTypeAliasDeclaration(first)
         ? "type"
         : "value";
-    names.push({ name, kind, doc, text });
+    names.push({ name, kind, doc, text, bare: bareMembers(first) });
   }
   return names.sort((a, b) => a.name.localeCompare(b.name, "en"));
+}
+
+/** Members of a class that say nothing of themselves; those of symbols and constructors speak for themselves. */
+function bareMembers(declaration) {
+  if (!Node.isClassDeclaration(declaration)) return [];
+  const members = [...declaration.getMethods(), ...declaration.getProperties(), ...declaration.getGetAccessors()];
+  return members
+    .filter((m) => !/^[#[]/.test(m.getName()) && m.getJsDocs().length === 0)
+    .map((m) => `${declaration.getName()}.${m.getName()}`);
 }
 
 /** docs/api.md. */

@@ -41,8 +41,11 @@ export interface ErrorData {
 
 /** Base of all our errors. Throw one of the subclasses. */
 export class YaleError extends Error {
+  /** Stable, for code to decide by. */
   readonly code: ErrorCode;
+  /** What happened and why. */
   readonly what: string;
+  /** What to do next; empty only where nothing can be done. */
   readonly fix: string;
 
   constructor(code: ErrorCode, what: string, fix = "", options?: ErrorOptions) {

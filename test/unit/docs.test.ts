@@ -1,9 +1,10 @@
-import { readdirSync, readFileSync, statSync } from "node:fs";
+import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { dirname, join, relative } from "node:path";
 import type { Command } from "commander";
 import { Project, ts } from "ts-morph";
 import { describe, expect, it } from "vitest";
-import { CLUSTER_KEYS, TOP_KEYS } from "../../kernel-lib/src/config/index.js";
+import { CLUSTER_KEYS, loadConfig, TOP_KEYS } from "../../kernel-lib/src/config/index.js";
 import { EXIT } from "../../kernel-lib/src/errors.js";
 import { FORMAT_LIST } from "../../kernel-lib/src/exports/names.js";
 import { ROOT } from "../support/sandbox.js";
@@ -12,7 +13,7 @@ interface Docs {
   program(): Command;
   cliReference(): string;
   apiReference(): string;
-  publicNames(): { name: string; doc: string; text: string }[];
+  publicNames(): { name: string; doc: string; text: string; bare: string[] }[];
   sites(): Promise<{ name: string }[]>;
   clusterPage(site: { name: string }): string;
 }
@@ -77,7 +78,9 @@ describe("what is made of the code", () => {
   });
 
   it("leaves no public name without a comment", () => {
-    expect(docs.publicNames().filter((n) => n.doc === "")).toEqual([]);
+    const names = docs.publicNames();
+    expect(names.filter((n) => n.doc === "")).toEqual([]);
+    expect(names.flatMap((n) => n.bare)).toEqual([]);
   });
 
   it("leaves no command without an example, and no option without a word", () => {
@@ -172,6 +175,25 @@ describe("snippets", () => {
           }
         }
     expect(faults).toEqual([]);
+  });
+
+  it("of config.yaml are taken by its reader", async () => {
+    const folder = mkdtempSync(join(tmpdir(), "yale-test-"));
+    let seen = 0;
+    try {
+      for (const path of DOCUMENTS)
+        for (const { line, code } of blocks(readFileSync(path, "utf8"), "yaml")) {
+          if (!/^(clusters|default|job_dir|alias):/m.test(code)) continue;
+          seen += 1;
+          const file = join(folder, `${seen}.yaml`);
+          writeFileSync(file, code);
+          // A page about a cluster that can't be used shows none.
+          await expect(loadConfig({ path: file }), `${place(path)}:${line}`).resolves.toBeDefined();
+        }
+    } finally {
+      rmSync(folder, { recursive: true, force: true });
+    }
+    expect(seen).toBeGreaterThan(5);
   });
 
   it("of TypeScript are what the library takes", () => {

@@ -171,14 +171,17 @@ export class OcrBuilder extends JobBuilder<OcrOptions> {
     this.spec();
   }
 
+  /** The same with more options; earlier ones stay. */
   protected override with(options: Partial<OcrOptions>): this {
     return new OcrBuilder(this.host, this.#sources, { ...this.options, ...options }) as this;
   }
 
+  /** The specification as data: what `submit` would send. Throws UsageError. */
   override spec(): JobSpec {
     return ocrSpec(this.#sources.map(asInput), this.options);
   }
 
+  /** The specification, with the caller's own sources in a form that another process can read. */
   protected override async settled(): Promise<JobSpec> {
     return this.host.finish(ocrSpec(await this.host.settle(this.#sources), this.options));
   }
@@ -244,15 +247,18 @@ export class RunBuilder extends JobBuilder<RunOptions> {
     this.spec();
   }
 
+  /** The same with more options; earlier ones stay. */
   protected override with(options: Partial<RunOptions>): this {
     return new RunBuilder(this.host, this.#script, { ...this.options, ...options }) as this;
   }
 
+  /** The specification as data: what `submit` would send. Throws UsageError. */
   override spec(): JobSpec {
     const { data } = this.options;
     return runSpec(this.#script, { ...this.options, data: isEarlierJob(data) ? data : list(data).map(asInput) });
   }
 
+  /** The specification, with the caller's own sources in a form that another process can read. */
   protected override async settled(): Promise<JobSpec> {
     const { data } = this.options;
     const settled = isEarlierJob(data) ? data : await this.host.settle(list(data));

@@ -78,6 +78,7 @@ export class Results implements Iterable<ResultRow> {
    * Throws UsageError.
    */
   async export(target: string, options?: ExportOptions): Promise<Exported>;
+  /** The same with the format by its name; `target` is a folder then, or a file with the format's own end. */
   async export(format: ExportFormat, target: string, options?: ExportOptions): Promise<Exported>;
   async export(first: string, second?: string | ExportOptions, third?: ExportOptions): Promise<Exported> {
     const { exportRows } = await import("../exports/index.js");
