@@ -16,27 +16,10 @@ import {
 import { readdir } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { ArrowFile, writeDatasetFiles } from "../../kernel-lib/src/dataset/arrow.js";
-import type { Features } from "../../kernel-lib/src/dataset/features.js";
+import { RESULT_FEATURES } from "../../kernel-lib/src/dataset/features.js";
 import { readRows, shardFiles } from "../../kernel-lib/src/dataset/read.js";
 import { composeShards, shardFolder } from "../../kernel-lib/src/dataset/shards.js";
 import type { Shard } from "./shard.js";
-
-/** Columns of a result. */
-export const RESULT_FEATURES: Features = {
-  key: "string",
-  source: "string",
-  page: "int64",
-  label: "string",
-  text: "string",
-  markdown: "string",
-  layout: "string",
-  error: "string",
-  confidence: "float64",
-  seconds: "float64",
-  width: "int64",
-  height: "int64",
-  inference_info: "string",
-};
 
 /** One result; `text` is null where `error` says why. */
 export interface OutputRow {

@@ -4,5 +4,21 @@
 export type FeatureType = "string" | "int64" | "float64" | "image";
 /** Columns by name, in their order. */
 export type Features = Readonly<Record<string, FeatureType>>;
+/** Columns of a result, as runners write them. */
+export const RESULT_FEATURES = {
+  key: "string",
+  source: "string",
+  page: "int64",
+  label: "string",
+  text: "string",
+  markdown: "string",
+  layout: "string",
+  error: "string",
+  confidence: "float64",
+  seconds: "float64",
+  width: "int64",
+  height: "int64",
+  inference_info: "string",
+} as const satisfies Features;
 /** A row: a value or null for every column; `image` takes the encoded bytes. */
 export type Row = Readonly<Record<string, string | number | Uint8Array | null | undefined>>;

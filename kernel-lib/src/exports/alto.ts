@@ -1,5 +1,5 @@
 /** ALTO 4.4 (loc.gov/standards/alto): one page a file, text with the place of each word, in pixels. */
-import type { Box, Line, Region } from "./layout.js";
+import { type Box, type Line, type Region, share } from "./layout.js";
 import { type ExportPage, softwareOf } from "./pages.js";
 import { attribute, type Xml, xml } from "./xml.js";
 
@@ -89,9 +89,4 @@ function line(of: Line, id: string): Xml {
 
 function place([left, top, right, bottom]: Box): Xml {
   return xml` HPOS="${left}" VPOS="${top}" WIDTH="${right - left}" HEIGHT="${bottom - top}"`;
-}
-
-/** Percent as a share with three places. */
-function share(confidence: number): number {
-  return Math.round(confidence * 10) / 1000;
 }

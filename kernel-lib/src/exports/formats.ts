@@ -15,7 +15,9 @@ import { markdownOf, textOf } from "./text.js";
 export type Unit = "page" | "work" | "job";
 
 type Bytes = string | Uint8Array;
-type Content = Iterable<Bytes> | AsyncIterable<Bytes> | Promise<Bytes>;
+
+/** What a file is written of, piece by piece. */
+export type Content = Iterable<Bytes> | AsyncIterable<Bytes> | Promise<Bytes>;
 
 /** A format whose export is files of one kind. */
 export interface FileFormat {
@@ -23,8 +25,6 @@ export interface FileFormat {
   extension: string;
   /** What a file can hold; the first is what it does unless told otherwise. */
   units: readonly Unit[];
-  /** One line for help and documents. */
-  about: string;
   write(pages: readonly ExportPage[], title: string): Content;
 }
 
@@ -40,78 +40,56 @@ export const FILE_FORMATS: Readonly<Record<Exclude<ExportFormat, "dataset" | "an
   text: {
     extension: "txt",
     units: ["work", "page", "job"],
-    about: "plain text, a form feed between two pages",
     write: (pages) => textOf(pages),
   },
   markdown: {
     extension: "md",
     units: ["work", "page", "job"],
-    about: "Markdown, a comment before each page",
     write: (pages) => markdownOf(pages),
   },
   jsonl: {
     extension: "jsonl",
     units: ["job", "work"],
-    about: "JSON Lines: all that is known of each page",
     write: (pages) => jsonlOf(pages),
   },
   csv: {
     extension: "csv",
     units: ["job", "work"],
-    about: "CSV, one row a page",
     write: (pages) => csvOf(pages),
   },
   xlsx: {
     extension: "xlsx",
     units: ["job", "work"],
-    about: "Excel, one row a page",
     write: (pages) => xlsxOf(pages),
   },
   parquet: {
     extension: "parquet",
     units: ["job", "work"],
-    about: "Parquet, one row a page, as Python's datasets reads it",
     write: (pages) => parquetOf(pages),
   },
   alto: {
     extension: "xml",
     units: ["page"],
-    about: "ALTO XML 4.4: words with their places",
     write: (pages) => altoOf(only(pages)),
   },
   hocr: {
     extension: "hocr",
     units: ["work", "page", "job"],
-    about: "hOCR 1.2: words with their places, as a web page",
     write: (pages, title) => hocrOf(title, pages),
   },
   page: {
     extension: "xml",
     units: ["page"],
-    about: "PAGE XML 2019-07-15: regions, lines and words with their places",
     write: (pages) => pageXmlOf(only(pages)),
   },
   pdf: {
     extension: "pdf",
     units: ["work", "page", "job"],
-    about: "PDF that can be searched: page images with the text unseen over them",
     write: (pages, title) => pdfOf({ title, pages }, `Yale Jobs ${packageVersion()}`),
   },
   tei: {
     extension: "xml",
     units: ["work"],
-    about: "TEI P5 to begin an edition with",
     write: (pages, title) => teiOf({ title, source: pages[0]?.row.source ?? "", pages }),
   },
-};
-
-/** All formats with one line about each. */
-export const FORMATS: Readonly<Record<ExportFormat, string>> = {
-  ...(Object.fromEntries(Object.entries(FILE_FORMATS).map(([name, { about }]) => [name, about])) as Record<
-    keyof typeof FILE_FORMATS,
-    string
-  >),
-  dataset: "the Hugging Face dataset itself, as load_from_disk reads it",
-  annotations: "IIIF manifest and annotation pages: text over the canvases in a viewer",
-  images: "the page images, byte for byte",
 };

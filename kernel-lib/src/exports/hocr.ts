@@ -23,7 +23,7 @@ export async function* hocrOf(title: string, pages: readonly ExportPage[]): Asyn
 <head>
 <title>${title}</title>
 <meta http-equiv="Content-Type" content="text/html;charset=utf-8"/>
-<meta name="ocr-system" content="${`${software.name} ${software.version}`.trim()}"/>
+<meta name="ocr-system" content="${software.text}"/>
 <meta name="ocr-capabilities" content="ocr_page ocr_carea ocr_par ocr_line ocrx_word ocr_table ocr_photo ocr_display ocr_caption ocr_header ocr_footer ocrp_wconf"/>
 <meta name="ocr-langs" content="${typeof info?.lang === "string" ? info.lang.replaceAll("+", " ") : "unknown"}"/>
 <meta name="ocr-scripts" content="unknown"/>

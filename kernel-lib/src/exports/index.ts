@@ -1,4 +1,4 @@
-/** Results as files that other programs take: {@link FORMATS} says which there are. */
+/** Results as files that other programs take: {@link FORMAT_LIST} says which there are. */
 import { createReadStream, createWriteStream } from "node:fs";
 import { mkdir, rename, rm, stat } from "node:fs/promises";
 import { dirname, extname, join, relative, resolve } from "node:path";
@@ -7,11 +7,11 @@ import { pipeline } from "node:stream/promises";
 import { type ResultRow, shardFiles } from "../dataset/index.js";
 import { UsageError } from "../errors.js";
 import { annotationsOf } from "./annotations.js";
-import { FILE_FORMATS, type Unit } from "./formats.js";
+import { type Content, FILE_FORMATS, type Unit } from "./formats.js";
 import { type ExportFormat, FORMAT_LIST, FORMAT_NAMES } from "./names.js";
 import { type ExportPage, extensionOf, type PageContext, type Work, worksOf } from "./pages.js";
 
-export { FORMATS, type Unit } from "./formats.js";
+export type { Unit } from "./formats.js";
 export type { ExportFormat } from "./names.js";
 export { type PageContext, type PageImage, worksOf } from "./pages.js";
 
@@ -39,10 +39,6 @@ export interface Exported {
   imagesMissing: number;
   bytes: number;
 }
-
-type Bytes = string | Uint8Array;
-
-type Content = Iterable<Bytes> | AsyncIterable<Bytes> | Promise<Bytes>;
 
 /** A file to be written. */
 interface Planned {

@@ -209,6 +209,11 @@ function around(boxes: readonly Box[]): Box {
   ];
 }
 
+/** Percent as a share with three places, as XML formats have confidence. */
+export function share(percent: number): number {
+  return Math.round(percent * 10) / 1000;
+}
+
 function percent(value: unknown): number | null {
   return typeof value === "number" && Number.isFinite(value) ? Math.min(100, Math.max(0, value)) : null;
 }

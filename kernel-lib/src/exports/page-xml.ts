@@ -1,5 +1,5 @@
 /** PAGE XML, page content of 2019-07-15 (ocr-d.de and Transkribus read this one): one page a file, polygons in pixels. */
-import type { Box, Line, Region } from "./layout.js";
+import { type Box, type Line, type Region, share } from "./layout.js";
 import { type ExportPage, softwareOf } from "./pages.js";
 import { attribute, type Xml, xml } from "./xml.js";
 
@@ -32,7 +32,7 @@ export async function pageXmlOf(page: ExportPage): Promise<string> {
         : xml`
     <Comments>Text recognition failed: ${row.error}</Comments>`
     }
-    <MetadataItem type="processingStep" name="recognition" value="${`${software.name} ${software.version}`.trim()}"/>
+    <MetadataItem type="processingStep" name="recognition" value="${software.text}"/>
   </Metadata>
   <Page imageFilename="${row.key}" imageWidth="${width}" imageHeight="${height}"${attribute("conf", row.confidence === null ? undefined : share(row.confidence))}>${
     regions.length === 0
@@ -97,9 +97,4 @@ function coords([left, top, right, bottom]: Box): Xml {
 
 function confidence(percent: number | null): Xml {
   return attribute("conf", percent === null ? undefined : share(percent));
-}
-
-/** Percent as a share with three places. */
-function share(percent: number): number {
-  return Math.round(percent * 10) / 1000;
 }

@@ -2,6 +2,7 @@
 import { basename } from "node:path";
 import type { ResultRow } from "../dataset/index.js";
 import type { Json } from "../protocol.js";
+import { preferred } from "../sources/iiif-read.js";
 import type { LanguageMap } from "../sources/index.js";
 import { type PageLayout, pageLayout } from "./layout.js";
 
@@ -145,21 +146,17 @@ function unique(name: string, taken: Set<string>): string {
   return now;
 }
 
-/** One value of a language map: English first, then whatever there is. */
-export function oneLabel(label: LanguageMap | null | undefined): string | undefined {
-  if (label === null || label === undefined) return undefined;
-  const values = label.en ?? label.none ?? Object.values(label)[0];
-  const text = values?.join(" ").trim();
-  return text === undefined || text === "" ? undefined : text;
+/** A label in one language, by the rule that the sources go by too; undefined where it says nothing. */
+export function oneLabel(label: LanguageMap | null): string | undefined {
+  return preferred(label ?? undefined)?.trim() || undefined;
 }
 
-/** What recognised the pages, for the formats that have a place for it: `tesseract 5.3.0`. */
-export function softwareOf(row: ResultRow | undefined): { name: string; version: string } {
+/** What recognised the pages, for the formats that have a place for it; `text` is both: `tesseract 5.3.0`. */
+export function softwareOf(row: ResultRow | undefined): { name: string; version: string; text: string } {
   const info = row?.inferenceInfo;
   const of = (typeof info === "object" && info !== null && !Array.isArray(info) ? info : {}) as { [k: string]: Json };
-  const text = (v: Json | undefined) => (typeof v === "string" ? v : "");
-  return {
-    name: text(of.engine) || text(of.model) || "unknown",
-    version: text(of.version) || text(of.revision),
-  };
+  const word = (v: Json | undefined) => (typeof v === "string" ? v : "");
+  const name = word(of.engine) || word(of.model) || "unknown";
+  const version = word(of.version) || word(of.revision);
+  return { name, version, text: `${name} ${version}`.trim() };
 }

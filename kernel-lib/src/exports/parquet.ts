@@ -1,24 +1,11 @@
 /** Parquet with the features that Python's `datasets` reads, with page images or without. */
 import type { SchemaElement } from "hyparquet";
+import { RESULT_FEATURES } from "../dataset/features.js";
 import type { ExportPage, PageImage } from "./pages.js";
 
+const { inference_info, ...others } = RESULT_FEATURES;
 /** Columns of the results, and the source's metadata as JSON. */
-const COLUMNS = {
-  key: "string",
-  source: "string",
-  page: "int64",
-  label: "string",
-  text: "string",
-  markdown: "string",
-  layout: "string",
-  error: "string",
-  confidence: "float64",
-  seconds: "float64",
-  width: "int64",
-  height: "int64",
-  metadata: "string",
-  inference_info: "string",
-} as const;
+const COLUMNS = { ...others, metadata: "string", inference_info } as const;
 
 /** The features in the form in which `datasets` keeps them, in a file's metadata and in a dataset card. */
 export function features(withImages: boolean): Record<string, { dtype?: string; _type: string }> {

@@ -1,6 +1,7 @@
 /** One row a page: JSON Lines, CSV and Excel, each with the metadata of the source beside the text. */
 import type { Json } from "../protocol.js";
 import { type ExportPage, oneLabel } from "./pages.js";
+import { withoutControls } from "./xml.js";
 
 /** JSON Lines: everything that is known, layout and provenance as they are. */
 export function* jsonlOf(pages: readonly ExportPage[]): Generator<string> {
@@ -36,8 +37,10 @@ function cellOf(value: Json): Cell | undefined {
   return typeof value === "string" || typeof value === "number" ? value : undefined;
 }
 
-function columnsOf(pages: readonly ExportPage[]): string[] {
-  return [...new Set(pages.flatMap((page) => [...cellsOf(page).keys()]))];
+/** The cells of each page, and the columns that any of them has. */
+function tableOf(pages: readonly ExportPage[]): { columns: string[]; rows: Map<string, Cell>[] } {
+  const rows = pages.map(cellsOf);
+  return { columns: [...new Set(rows.flatMap((cells) => [...cells.keys()]))], rows };
 }
 
 /**
@@ -46,14 +49,11 @@ function columnsOf(pages: readonly ExportPage[]): string[] {
  */
 export async function* csvOf(pages: readonly ExportPage[]): AsyncGenerator<string> {
   const { stringify } = await import("csv-stringify/sync");
-  const columns = columnsOf(pages);
+  const { columns, rows } = tableOf(pages);
   // Line breaks inside a cell are those of the text, and not the file's own.
   const written = { escape_formulas: true, record_delimiter: "\r\n", quoted_match: /[\r\n]/ };
   yield stringify([columns], written);
-  for (const page of pages) {
-    const cells = cellsOf(page);
-    yield stringify([columns.map((c) => cells.get(c) ?? "")], written);
-  }
+  for (const cells of rows) yield stringify([columns.map((c) => cells.get(c) ?? "")], written);
 }
 
 /** Characters that a cell of Excel holds at most. */
@@ -62,24 +62,23 @@ const CELL = 32_767;
 /** An Excel file with one sheet. Text that is longer than a cell can be is cut, and says so. */
 export async function xlsxOf(pages: readonly ExportPage[]): Promise<Uint8Array> {
   const { default: write } = await import("write-excel-file/node");
-  const columns = columnsOf(pages);
+  const { columns, rows } = tableOf(pages);
   const cut = " … (cut: a cell of Excel holds no more)";
   const head = columns.map((value) => ({ value, fontWeight: "bold" as const }));
-  const rows = pages.map((page) => {
-    const cells = cellsOf(page);
-    return columns.map((name) => {
+  const body = rows.map((cells) =>
+    columns.map((name) => {
       const value = cells.get(name) ?? null;
       if (value === null) return null;
       if (typeof value === "number") return { value, type: Number };
-      // Control characters make a file that Excel calls damaged (XML 1.0, section 2.2).
-      const text = value.replace(/[\u0000-\u0008\u000b\u000c\u000e-\u001f\ufffe\uffff]/g, "");
+      // Control characters make a file that Excel calls damaged.
+      const text = withoutControls(value);
       return {
         value: text.length > CELL ? text.slice(0, CELL - cut.length) + cut : text,
         type: String,
         alignVertical: "top" as const,
       };
-    });
-  });
+    }),
+  );
   const sheet = { columns: columns.map((c) => ({ width: c === "text" ? 80 : 18 })), stickyRowsCount: 1 };
-  return write([head, ...rows], sheet).toBuffer();
+  return write([head, ...body], sheet).toBuffer();
 }

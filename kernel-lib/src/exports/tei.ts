@@ -13,7 +13,7 @@ export async function* teiOf(work: Omit<Work, "name">): AsyncGenerator<string> {
     <fileDesc>
       <titleStmt>
         <title>${work.title}</title>
-        <respStmt><resp>text recognition</resp><name>${`${software.name} ${software.version}`.trim()}</name></respStmt>
+        <respStmt><resp>text recognition</resp><name>${software.text}</name></respStmt>
       </titleStmt>
       <publicationStmt><p>${typeof rights === "string" ? `Unpublished; rights of the source: ${rights}` : "Unpublished."}</p></publicationStmt>
       <sourceDesc><bibl><idno>${work.source}</idno></bibl></sourceDesc>

@@ -36,10 +36,14 @@ function render(part: XmlPart): string {
 
 const ENTITIES: Readonly<Record<string, string>> = { "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;" };
 
-/** Text for an element or a quoted attribute. Characters that XML 1.0 (section 2.2) has no place for are left out. */
+/** Text without the characters that XML 1.0 (section 2.2) has no place for. */
+export function withoutControls(text: string): string {
+  return text.replace(/[\u0000-\u0008\u000b\u000c\u000e-\u001f\ufffe\uffff]/g, "");
+}
+
+/** Text for an element or a quoted attribute. */
 export function escapeXml(text: string): string {
-  return text
-    .replace(/[\u0000-\u0008\u000b\u000c\u000e-\u001f\ufffe\uffff]/g, "")
+  return withoutControls(text)
     .replace(/[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]/g, "\ufffd")
     .replace(/[&<>"]/g, (c) => ENTITIES[c] ?? c)
     .replace(/\r/g, "&#13;");

@@ -23,6 +23,7 @@ export class Results implements Iterable<ResultRow> {
   /** One row a page. */
   readonly rows: readonly ResultRow[];
   readonly #record: JobRecord | undefined;
+  #metadata: Promise<Metadata> | undefined;
   #bundle: Record<string, unknown> | undefined;
 
   private constructor(folder: string, complete: boolean, rows: readonly ResultRow[], record?: JobRecord) {
@@ -67,9 +68,7 @@ export class Results implements Iterable<ResultRow> {
   async image(row: ResultRow): Promise<PageImage | undefined> {
     const folder = this.#pages;
     if (folder === undefined) return undefined;
-    const page = await readPage(folder, row.key).catch(() => undefined);
-    if (page === undefined || page.image.length === 0) return undefined;
-    return { bytes: page.image, mime: page.mime, width: page.width, height: page.height };
+    return imageOf(await readPage(folder, row.key).catch(() => undefined));
   }
 
   /**
@@ -109,9 +108,8 @@ export class Results implements Iterable<ResultRow> {
   /** Writes a web page with the figures of {@link quality} and the worst pages first, picture beside text. */
   async report(file: string, options: QualityOptions = {}): Promise<void> {
     const { qualityReport } = await import("../quality/index.js");
-    const title = this.#record?.spec.name ?? basename(this.folder);
     const figures = await this.quality(options);
-    await writeFile(file, await qualityReport(title, this.rows, figures, (row) => this.image(row)));
+    await writeFile(file, await qualityReport(this.#name, this.rows, figures, (row) => this.image(row)));
   }
 
   /**
@@ -125,18 +123,19 @@ export class Results implements Iterable<ResultRow> {
     let reference: ReferencePage[];
     if (typeof other === "string") {
       const { worksOf } = await import("../exports/index.js");
-      const works = await this.#withContext(async (context) =>
-        worksOf(this.rows, context).map(({ name, pages }) => ({ name, rows: pages.map((page) => page.row) })),
-      );
-      reference = await readReference(other, this.rows, works);
+      reference = await this.#withContext((context) => readReference(other, this.rows, worksOf(this.rows, context)));
     } else reference = other.rows.map((row) => ({ ...row, text: row.text ?? "" }));
     const comparison = await compareRows(this.rows, reference);
     if (options.report !== undefined) {
       const against = typeof other === "string" ? basename(other) : (other.#record?.spec.name ?? "another run");
-      const title = `${this.#record?.spec.name ?? basename(this.folder)} against ${against}`;
+      const title = `${this.#name} against ${against}`;
       await writeFile(options.report, await comparisonReport(title, comparison));
     }
     return comparison;
+  }
+
+  get #name(): string {
+    return this.#record?.spec.name ?? basename(this.folder);
   }
 
   /** Folder of the dataset that was recognised, on this machine. */
@@ -147,24 +146,15 @@ export class Results implements Iterable<ResultRow> {
 
   /** Does `work` with what is known of the pages beside the rows. */
   async #withContext<T>(work: (context: PageContext) => Promise<T>): Promise<T> {
-    const known = new Map<string, { [key: string]: Json }>();
     const folder = this.#pages;
-    if (folder !== undefined)
-      try {
-        for await (const row of readRows(folder, { columns: ["key", "metadata"] })) {
-          if (typeof row.metadata === "string") known.set(String(row.key), JSON.parse(row.metadata));
-        }
-      } catch {
-        // The pages are gone, or another program's: the rows alone are exported.
-      }
+    // To read two columns all of the dataset passes by: once for all exports of these results.
+    this.#metadata ??= metadataOf(folder);
+    const known = await this.#metadata;
     const reader = folder === undefined ? undefined : new PageReader(folder);
     try {
       return await work({
         metadata: (key) => known.get(key) ?? {},
-        image: async (row) => {
-          const page = await reader?.page(row.key).catch(() => undefined);
-          return page === undefined || page.image.length === 0 ? undefined : { ...page, bytes: page.image };
-        },
+        image: async (row) => imageOf(await reader?.page(row.key).catch(() => undefined)),
       });
     } finally {
       await reader?.close();
@@ -189,6 +179,27 @@ export class Results implements Iterable<ResultRow> {
   [INSPECT](depth: number, options: InspectRequest["options"]): string {
     return inspectHook({ depth, options, text: resultsText(this.rows), bundle: () => this.#bundle ?? {} });
   }
+}
+
+/** Metadata of the sources by page key. */
+type Metadata = ReadonlyMap<string, { [key: string]: Json }>;
+
+async function metadataOf(folder: string | undefined): Promise<Metadata> {
+  const known = new Map<string, { [key: string]: Json }>();
+  if (folder === undefined) return known;
+  try {
+    for await (const row of readRows(folder, { columns: ["key", "metadata"] }))
+      if (typeof row.metadata === "string") known.set(String(row.key), JSON.parse(row.metadata));
+  } catch {
+    // The pages are gone, or another program's: the rows alone are exported.
+  }
+  return known;
+}
+
+/** A page's image as exports take it; undefined where the page is gone. */
+function imageOf(page: Page | undefined): PageImage | undefined {
+  if (page === undefined || page.image.length === 0) return undefined;
+  return { bytes: page.image, mime: page.mime, width: page.width, height: page.height };
 }
 
 /** Pages by key for callers that mostly ask in the dataset's order: then the files are read once, from start to end. */

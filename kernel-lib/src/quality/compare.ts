@@ -147,12 +147,12 @@ async function distance(a: readonly string[], b: readonly string[]): Promise<num
 /**
  * A ground truth from disk: a text file whose pages are parted by form feeds, a JSON Lines file with `text` and `key` (or
  * `source` and `page`), or a folder as `yale jobs export --format text` writes it: a file for each source, or a folder for
- * each source with a file for each page. `names` are the names of the works of `rows` there. Throws UsageError.
+ * each source with a file for each page. `works` are those of the export, with its names. Throws UsageError.
  */
 export async function readReference(
   path: string,
   rows: readonly ResultRow[],
-  works: readonly { name: string; rows: readonly ResultRow[] }[],
+  works: readonly { name: string; pages: readonly { name: string; row: ResultRow }[] }[],
 ): Promise<ReferencePage[]> {
   const there = await stat(path).catch(() => undefined);
   if (there === undefined)
@@ -165,16 +165,20 @@ export async function readReference(
   for (const work of works) {
     const whole = await readFile(join(path, `${work.name}.txt`), "utf8").catch(() => undefined);
     if (whole !== undefined) {
-      found.push(...pair(join(path, `${work.name}.txt`), whole, work.rows));
+      found.push(
+        ...pair(
+          join(path, `${work.name}.txt`),
+          whole,
+          work.pages.map((page) => page.row),
+        ),
+      );
       continue;
     }
     // One work may lie there without a folder of its own.
     for (const folder of works.length === 1 ? [join(path, work.name), path] : [join(path, work.name)])
-      for (const [i, row] of work.rows.entries())
+      for (const { name, row } of work.pages)
         for (const end of [".txt", ".gt.txt"]) {
-          const text = await readFile(join(folder, `${String(i + 1).padStart(4, "0")}${end}`), "utf8").catch(
-            () => undefined,
-          );
+          const text = await readFile(join(folder, `${name}${end}`), "utf8").catch(() => undefined);
           if (text !== undefined) found.push({ key: row.key, text });
         }
   }
