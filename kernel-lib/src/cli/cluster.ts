@@ -1,7 +1,7 @@
 /** The verbs that look at clusters: cluster info, check, download, ls. */
 import { yaleOf } from "./core.js";
 import { type Flags, runFlags } from "./flags.js";
-import { print, printJson } from "./terminal.js";
+import { findingText, print, printJson } from "./terminal.js";
 
 /** `yale cluster info [name]`: opens the line if need be. */
 export async function info(name: string | undefined, flags: Flags): Promise<void> {
@@ -17,8 +17,7 @@ export async function check(name: string | undefined, flags: Flags): Promise<voi
   const faults = found.filter((f) => f.state === "fault").length;
   process.exitCode = faults === 0 && found.length > 0 ? 0 : 1;
   if (flags.json === true) return printJson(found);
-  for (const { state, what, fix } of found)
-    print(`${{ ok: "✓", note: "!", fault: "✗" }[state]} ${what}${fix === "" ? "" : `\n    → ${fix}`}`);
+  for (const finding of found) print(findingText(finding));
   print(
     found.length === 0
       ? "The job said nothing: see `yale jobs logs`."

@@ -2,9 +2,7 @@
 import { type Diagnosis, diagnose } from "../doctor/index.js";
 import { yaleOf } from "./core.js";
 import type { Flags } from "./flags.js";
-import { print, printJson } from "./terminal.js";
-
-const MARKS: Readonly<Record<Diagnosis["state"], string>> = { ok: "✓", note: "!", fault: "✗" };
+import { findingText, print, printJson } from "./terminal.js";
 
 /** `yale doctor [cluster]`. Ends with 1 where a fault was found. */
 export async function doctor(cluster: string | undefined, flags: Flags): Promise<void> {
@@ -19,7 +17,7 @@ export async function doctor(cluster: string | undefined, flags: Flags): Promise
     if (flags.json === true) continue;
     if (diagnosis.about !== about) print(`${about === "" ? "" : "\n"}${diagnosis.about}`);
     about = diagnosis.about;
-    print(`  ${MARKS[diagnosis.state]} ${diagnosis.what}${diagnosis.fix === "" ? "" : `\n      → ${diagnosis.fix}`}`);
+    print(findingText(diagnosis, "  "));
   }
   const faults = found.filter((d) => d.state === "fault").length;
   process.exitCode = faults === 0 ? 0 : 1;

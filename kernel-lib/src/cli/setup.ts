@@ -1,7 +1,7 @@
 /** `yale setup`: Yale Jobs in the person's JupyterLab. */
 import { check, type SetupOptions, setUp, uninstall } from "../setup/index.js";
 import type { Flags } from "./flags.js";
-import { print, printJson } from "./terminal.js";
+import { findingText, print, printJson } from "./terminal.js";
 
 /** `yale setup [--check|--uninstall]`. */
 export async function setup(flags: Flags): Promise<void> {
@@ -19,7 +19,7 @@ export async function setup(flags: Flags): Promise<void> {
     const missing = findings.filter((f) => !f.ok);
     if (flags.json === true) printJson(findings);
     else {
-      for (const { what, ok, fix } of findings) print(`${ok ? "✓" : "✗"} ${what}${ok ? "" : `\n    → ${fix}`}`);
+      for (const { what, ok, fix } of findings) print(findingText({ state: ok ? "ok" : "fault", what, fix }));
       print(missing.length === 0 ? "All is there." : "");
     }
     process.exitCode = missing.length === 0 ? 0 : 1;

@@ -32,6 +32,12 @@ export function printJson(value: unknown, indent = 2): void {
   process.stdout.write(`${JSON.stringify(value, null, indent)}\n`);
 }
 
+/** Something that was looked at, and what to do about it, as lines: ✓ is well, ! works, ✗ does not. */
+export function findingText(found: { state: "ok" | "note" | "fault"; what: string; fix: string }, indent = ""): string {
+  const mark = { ok: "✓", note: "!", fault: "✗" }[found.state];
+  return `${indent}${mark} ${found.what}${found.fix === "" ? "" : `\n${indent}    → ${found.fix}`}`;
+}
+
 let questions = 0;
 
 /** Keeps progress off the terminal while a question stands there, until the returned function is called. */
