@@ -1,11 +1,11 @@
 // The first thing to run: sets everything up, then executes notebooks/simple_ocr.ipynb in its kernel, recognises a
 // scanned PDF on this machine, and says how well that went against the true text.
 //   npm run demo
-import { cpSync, existsSync, readdirSync, readFileSync, rmSync } from "node:fs";
-import { join } from "node:path";
-import { characterErrorRate } from "./lib/error_rate.mjs";
+import { existsSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { basename, join } from "node:path";
+import { copyNotebooks } from "./lib/copy_notebooks.mjs";
 import { made, root } from "./lib/stamp.mjs";
-import { attached, main, SetupError } from "./lib/steps.mjs";
+import { attached, main, run, SetupError } from "./lib/steps.mjs";
 import { jupyterEnv, places, setUp } from "./setup.mjs";
 
 /** The demo fails from this rate on: a good scan of English print is read better than that. */
@@ -14,24 +14,26 @@ const LIMIT = 0.02;
 await main(async () => {
   await setUp("demo");
 
-  // A copy is executed, so that the notebook in the repository stays as it is.
   const folder = join(made, "demo");
   rmSync(folder, { recursive: true, force: true });
-  cpSync(join(root, "notebooks"), folder, { recursive: true, filter: (path) => !/results$|checkpoints$/.test(path) });
+  copyNotebooks(folder);
   const notebook = join(folder, "simple_ocr.ipynb");
 
   console.log("Running notebooks/simple_ocr.ipynb:");
-  const run = [join(root, "scripts", "lib", "run_notebook.py"), notebook];
-  if ((await attached(places.python, run, { env: jupyterEnv() })) !== 0)
+  const runner = [join(root, "scripts", "lib", "run_notebook.py"), notebook];
+  if ((await attached(places.python, runner, { env: jupyterEnv() })) !== 0)
     throw new SetupError(`The notebook did not run to its end. What it did until then is in ${notebook}`);
 
   const results = onlyFolder(join(folder, "results"));
   const text = readFileSync(join(results, "declaration.txt"), "utf8");
-  const truth = readFileSync(join(folder, "material", "declaration.txt"), "utf8");
-  const rate = characterErrorRate(truth, text);
+  const truth = join(folder, "material", "declaration.txt");
+  const cli = join(root, "kernel-lib", "dist", "cli.cjs");
+  const compare = [cli, "jobs", "compare", basename(results), truth, "--json"];
+  const { characterErrorRate: rate } = JSON.parse(await run(process.execPath, compare, { env: jupyterEnv() }));
+  const { length } = readFileSync(truth, "utf8");
 
   console.log(`\n${text.split("\f").map(underHeading).join("\n\n")}\n`);
-  console.log(`Character error rate against the true text: ${(rate * 100).toFixed(2)} % of ${truth.length} characters`);
+  console.log(`Character error rate against the true text: ${(rate * 100).toFixed(2)} % of ${length} characters`);
   console.log(`Results (text, and rows for Python's datasets): ${results}`);
   console.log(`Executed notebook: ${notebook}`);
   console.log("\n`npm start` opens the notebook in JupyterLab.");

@@ -49,10 +49,16 @@ export function cliReference() {
 
 /** Exported names with their declarations: { name, kind, doc, text, bare }, the last being members without a comment. */
 export function publicNames() {
+  names ??= readNames();
+  return names;
+}
+let names;
+
+function readNames() {
   const project = new Project({ skipAddingFilesFromTsConfig: true });
   const entry = project.addSourceFileAtPath(join(dist, "types", "index.d.ts"));
   project.resolveSourceFileDependencies();
-  const names = [];
+  const found = [];
   for (const [name, declarations] of entry.getExportedDeclarations()) {
     const [first] = declarations;
     const documented = Node.isVariableDeclaration(first) ? first.getVariableStatementOrThrow() : first;
@@ -71,9 +77,9 @@ export function publicNames() {
       : Node.isInterfaceDeclaration(first) || Node.isTypeAliasDeclaration(first)
         ? "type"
         : "value";
-    names.push({ name, kind, doc, text, bare: bareMembers(first) });
+    found.push({ name, kind, doc, text, bare: bareMembers(first) });
   }
-  return names.sort((a, b) => a.name.localeCompare(b.name, "en"));
+  return found.sort((a, b) => a.name.localeCompare(b.name, "en"));
 }
 
 /** Members of a class that say nothing of themselves; those of symbols and constructors speak for themselves. */
@@ -87,7 +93,7 @@ function bareMembers(declaration) {
 
 /** docs/api.md. */
 export function apiReference() {
-  const names = publicNames();
+  const all = publicNames();
   // `yale` and `Yale` have one anchor; the second of two gets a number.
   const seen = new Map();
   const anchor = (name) => {
@@ -97,7 +103,7 @@ export function apiReference() {
     return before === 0 ? slug : `${slug}-${before}`;
   };
   const section = (title, kind) => {
-    const of = names.filter((n) => n.kind === kind);
+    const of = all.filter((n) => n.kind === kind);
     return [
       "",
       `## ${title}`,

@@ -2,9 +2,10 @@
 // on the web. What differs from run to run or names this machine is taken out; test/integration/notebooks.test.ts executes
 // them again and compares what must be the same.
 //   node scripts/setup.mjs test && node scripts/notebooks.mjs [NAME ...]
-import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { copyNotebooks } from "./lib/copy_notebooks.mjs";
 import { kept } from "./lib/notebook_outputs.mjs";
 import { root } from "./lib/stamp.mjs";
 import { attached, main, SetupError } from "./lib/steps.mjs";
@@ -17,7 +18,7 @@ await main(async () => {
   // A home of its own: no config.yaml, no jobs and no name of whoever runs this.
   const home = mkdtempSync(join(tmpdir(), "yale-notebooks-"));
   const work = join(home, "notebooks");
-  cpSync(folder, work, { recursive: true, filter: (path) => !/results$|checkpoints$/.test(path) });
+  copyNotebooks(work);
   const env = { ...jupyterEnv(), HOME: home, XDG_RUNTIME_DIR: join(home, "run") };
   for (const name of ["STATE", "CACHE", "DATA", "CONFIG"]) env[`XDG_${name}_HOME`] = join(home, name.toLowerCase());
   delete env.YALE_JOBS_CONFIG;

@@ -1,7 +1,7 @@
-import { cpSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { sharedBed } from "../support/bed.js";
+import { copyNotebooks, NOTEBOOKS } from "../support/lessons.js";
 import { python, ROOT, Sandbox } from "../support/sandbox.js";
 
 const bed = sharedBed();
@@ -28,17 +28,14 @@ clusters:
     model: tesseract
 `);
   work = join(box.home, "notebooks");
-  cpSync(join(ROOT, "notebooks"), work, { recursive: true, filter: (path) => !/results$|checkpoints$/.test(path) });
+  copyNotebooks(work);
 });
 afterAll(() => box.close());
 
-it.each(readdirSync(join(ROOT, "notebooks")).filter((name) => name.endsWith(".ipynb")))(
-  "the lesson %s runs unchanged where a cluster is the default",
-  async (name) => {
-    const file = join(work, name);
-    const ran = await box.run(python(), [join(ROOT, "scripts", "lib", "run_notebook.py"), file], { timeout: 115_000 });
-    expect(ran.code, ran.stdout + ran.stderr).toBe(0);
-    expect(box.records().length).toBeGreaterThan(0);
-    for (const job of box.records()) expect(job).toMatchObject({ state: "completed", spec: { cluster: "key" } });
-  },
-);
+it.each(NOTEBOOKS)("the lesson %s runs unchanged where a cluster is the default", async (name) => {
+  const file = join(work, name);
+  const ran = await box.run(python(), [join(ROOT, "scripts", "lib", "run_notebook.py"), file], { timeout: 115_000 });
+  expect(ran.code, ran.stdout + ran.stderr).toBe(0);
+  expect(box.records().length).toBeGreaterThan(0);
+  for (const job of box.records()) expect(job).toMatchObject({ state: "completed", spec: { cluster: "key" } });
+});

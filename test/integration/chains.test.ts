@@ -40,8 +40,7 @@ describe("jobs one after another", () => {
       .submit();
     expect(second.record.spec).toMatchObject({ dataFrom: first.id, after: [{ job: first.id, condition: "afterok" }] });
     await second.wait({ bar: false });
-    let log = "";
-    for await (const text of second.logs()) log += text;
+    const log = await second.logText();
     expect(log).toContain("[1, 2, 3] True");
     expect((await first.refresh()).state).toBe("completed");
   });
@@ -116,8 +115,7 @@ describe("a retry", () => {
       spec: { resources: { memory: "2G" } },
       earlier: [{ attempt: 1, state: "failed", automatic: false }],
     });
-    let log = "";
-    for await (const text of again.logs()) log += text;
+    const log = await again.logText();
     expect(log.match(/memory/g)?.length).toBe(2);
     const other = await again.retry({ variables: { OTHER: "1" } });
     expect(other.id).not.toBe(job.id);
@@ -140,8 +138,7 @@ describe("a job with shards on this machine", () => {
     await job.wait({ bar: false });
     expect(job.record).toMatchObject({ progress: { done: 5, total: 5 }, tasks: { total: 2, completed: 2 } });
     expect((await job.results()).rows.map((r) => r.page)).toEqual([1, 2, 3, 4, 5]);
-    let log = "";
-    for await (const text of job.logs()) log += text;
+    const log = await job.logText();
     expect(log).toMatch(/==> task 0 <==\n2 of 2 pages[\s\S]*==> task 1 <==\n3 of 3 pages/);
   });
 });

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { PDFDocument, StandardFonts } from "pdf-lib";
 import readXlsxFile from "read-excel-file/node";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { FORMAT_LIST } from "../../kernel-lib/src/exports/names.js";
 import type { Job } from "../../kernel-lib/src/index.js";
 import { Yale } from "../../kernel-lib/src/yale.js";
 import { sentence, textPdf } from "../support/material.js";
@@ -32,29 +33,12 @@ interface Annotation {
   target: string;
 }
 
-const FORMATS = [
-  "text",
-  "markdown",
-  "jsonl",
-  "csv",
-  "xlsx",
-  "parquet",
-  "dataset",
-  "alto",
-  "hocr",
-  "page",
-  "pdf",
-  "annotations",
-  "tei",
-  "images",
-];
-
 beforeAll(async () => {
   box = new Sandbox().enter();
   const pdf = await textPdf(box.home, "book.pdf", PAGES, LINES);
   job = await new Yale().ocr(pdf).name("a book").submit();
   await job.wait();
-  for (const format of FORMATS) {
+  for (const format of FORMAT_LIST) {
     const ran = await box.yale("jobs", "export", job.id, join("out", format), "--format", format);
     expect(ran, format).toMatchObject({ code: 0, stderr: "" });
   }

@@ -1,5 +1,5 @@
 import { type ChildProcess, spawn } from "node:child_process";
-import { chmodSync, existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import sharp from "sharp";
@@ -7,6 +7,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { readResults, writeDataset } from "../../kernel-lib/src/dataset/index.js";
 import type { PageOrFault } from "../../kernel-lib/src/sources/index.js";
 import { jsonLines, python, ROOT, Sandbox, until } from "../support/sandbox.js";
+import { putVllm } from "../support/vllm.js";
 
 const PAGES = 500;
 const KILLS = 20;
@@ -35,10 +36,7 @@ beforeAll(async () => {
   box = new Sandbox().enter();
   input = join(box.home, "input");
   await writeDataset(pages(), { folder: input });
-  mkdirSync(join(box.home, "bin"));
-  const vllm = join(box.home, "bin", "vllm");
-  writeFileSync(vllm, `#!/bin/sh\nexec "${python()}" -B "${join(ROOT, "test/support/vllm.py")}" "$@"\n`);
-  chmodSync(vllm, 0o755);
+  putVllm(join(box.home, "bin"));
 }, 120_000);
 afterAll(async () => {
   running?.kill("SIGKILL");

@@ -1,6 +1,7 @@
-import { cpSync, readdirSync, readFileSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { copyNotebooks, NOTEBOOKS } from "../support/lessons.js";
 import { python, ROOT, Sandbox } from "../support/sandbox.js";
 
 interface Outputs {
@@ -10,14 +11,13 @@ interface Outputs {
 const { stable, kept } = (await import("../../scripts/lib/notebook_outputs.mjs" as string)) as Outputs;
 
 const FOLDER = join(ROOT, "notebooks");
-const NOTEBOOKS = readdirSync(FOLDER).filter((name) => name.endsWith(".ipynb"));
 
 let box: Sandbox;
 let work: string;
 beforeAll(() => {
   box = new Sandbox({ JUPYTER_PATH: join(ROOT, ".yale", "venv", "share", "jupyter") });
   work = join(box.home, "notebooks");
-  cpSync(FOLDER, work, { recursive: true, filter: (path) => !/results$|checkpoints$/.test(path) });
+  copyNotebooks(work);
 });
 afterAll(() => box.close());
 

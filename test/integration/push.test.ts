@@ -4,7 +4,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import type { Job } from "../../kernel-lib/src/index.js";
 import { Yale } from "../../kernel-lib/src/yale.js";
 import { sentence, textPdf } from "../support/material.js";
-import { python, Sandbox } from "../support/sandbox.js";
+import { CLI, python, Sandbox } from "../support/sandbox.js";
 import { writableHub } from "../support/writable-hub.js";
 
 const TOKEN = "hf_tokenthatissecret";
@@ -119,7 +119,7 @@ describe("a push to the Hub", () => {
         `HF_TOKEN=${token}`,
         "HF_HOME=/nonexistent",
         process.execPath,
-        cli(),
+        CLI,
         "jobs",
         "push",
         job.id,
@@ -161,10 +161,6 @@ describe("a job that is pushed when it is done", () => {
     expect(existsSync(at("ab123/not-mine", "README.md"))).toBe(false);
   });
 });
-
-function cli(): string {
-  return join(import.meta.dirname, "..", "..", "kernel-lib", "dist", "cli.cjs");
-}
 
 /** This process asks that hub, with that token. */
 async function withHub<T>(work: () => Promise<T>): Promise<T> {

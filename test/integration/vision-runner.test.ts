@@ -8,6 +8,7 @@ import { PageSource } from "../../kernel-lib/src/jobs/page-source.js";
 import { readCards } from "../../kernel-lib/src/runners.js";
 import { Yale } from "../../kernel-lib/src/yale.js";
 import { jsonLines, python, ROOT, Sandbox, until } from "../support/sandbox.js";
+import { putVllm } from "../support/vllm.js";
 
 /** What the server does with a page at one request; see test/support/vllm.py. */
 interface Step {
@@ -55,10 +56,7 @@ async function dataset(name: string, images: Buffer[]): Promise<string> {
 beforeAll(async () => {
   box = new Sandbox().enter();
   input = await dataset("input", await Promise.all([1, 2, 3, 4, 5, 6].map((n) => page(n))));
-  mkdirSync(join(box.home, "bin"));
-  const program = join(box.home, "bin", "vllm");
-  writeFileSync(program, `#!/bin/sh\nexec "${python()}" -B "${join(ROOT, "test/support/vllm.py")}" "$@"\n`);
-  chmodSync(program, 0o755);
+  putVllm(join(box.home, "bin"));
 });
 afterEach(() => {
   for (const child of children.splice(0)) if (child.exitCode === null) child.kill("SIGKILL");

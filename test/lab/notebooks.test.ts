@@ -1,16 +1,10 @@
-import { cpSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { expect, it } from "vitest";
 import { Tab } from "../support/lab.js";
 import { withLab } from "../support/lab-hooks.js";
-import { ROOT } from "../support/sandbox.js";
+import { copyNotebooks, NOTEBOOKS } from "../support/lessons.js";
 
-const FOLDER = join(ROOT, "notebooks");
-const NOTEBOOKS = readdirSync(FOLDER).filter((name) => name.endsWith(".ipynb"));
-
-const at = withLab((box) => {
-  cpSync(FOLDER, join(box.home, "work"), { recursive: true, filter: (path) => !/results$|checkpoints$/.test(path) });
-});
+const at = withLab((box) => copyNotebooks(join(box.home, "work")));
 
 /** What the notebook that is seen has come to: code cells, those that ran, and what they wrote to standard error. */
 function state(tab: Tab): Promise<{ cells: number; ran: number; errors: string }> {
