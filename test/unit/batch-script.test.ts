@@ -1,4 +1,4 @@
-import { execFileSync } from "node:child_process";
+import { execFileSync, spawnSync } from "node:child_process";
 import { mkdirSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -83,6 +83,22 @@ describe("the batch script", () => {
       expect(directives(script).has("nodes")).toBe(false);
     } finally {
       rmSync(folder, { recursive: true });
+    }
+  });
+
+  it("has the exit code of a runner that ends at once when it is told to, before the signal has been passed on", () => {
+    const jobDir = mkdtempSync(join(tmpdir(), "yale-batch-"));
+    try {
+      mkdirSync(join(jobDir, "log"));
+      const runner = 'trap "exit 75" USR1; while :; do kill -USR1 $PPID; sleep 0.05; done';
+      const script = batchScript(plan(ocrSpec(["/x/a.pdf"], {}), { jobDir, command: ["bash", "-c", runner] }));
+      // The shell has taken leave of the child by the time that it comes back to waiting.
+      const slow =
+        'kill() { builtin kill "$@"; local told=$?; [ "$1" != -USR1 ] || sleep 0.3; return $told; }\ntrap : USR1\n';
+      expect(spawnSync("bash", { input: slow + script }).status).toBe(75);
+      expect(readFileSync(join(jobDir, "exit"), "utf8")).toBe("75\n");
+    } finally {
+      rmSync(jobDir, { recursive: true });
     }
   });
 });

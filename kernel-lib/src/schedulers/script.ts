@@ -38,12 +38,11 @@ ${spec.kind === "run" ? "cd output || exit 66\n" : ""}${command(plan.command)} &
 child=$!
 ${spec.kind === "ocr" ? `trap 'kill -USR1 "$child" 2>/dev/null' USR1` : "# A script that knows nothing of the warning would die of it.\ntrap : USR1"}
 trap 'kill -TERM "$child" 2>/dev/null' TERM
-code=0
-while :; do
-  wait "$child"; code=$?
-  # wait returns early when a signal was trapped; the child may still be closing its files.
-  kill -0 "$child" 2>/dev/null || break
-done
+wait "$child"
+# wait returns early when a signal was trapped; the child may still be closing its files.
+while kill -0 "$child" 2>/dev/null; do wait "$child"; done
+# Once more: of a child that ended while a signal was passed on, wait has told the signal, not the exit code.
+wait "$child"; code=$?
 ${spec.kind === "ocr" ? AGAIN : ""}
 # For whoever finds this folder when the scheduler has forgotten the job.
 echo "$code" > ${exitFile(plan)}

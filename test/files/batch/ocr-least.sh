@@ -29,12 +29,11 @@ bash runner/start.sh --options options.json &
 child=$!
 trap 'kill -USR1 "$child" 2>/dev/null' USR1
 trap 'kill -TERM "$child" 2>/dev/null' TERM
-code=0
-while :; do
-  wait "$child"; code=$?
-  # wait returns early when a signal was trapped; the child may still be closing its files.
-  kill -0 "$child" 2>/dev/null || break
-done
+wait "$child"
+# wait returns early when a signal was trapped; the child may still be closing its files.
+while kill -0 "$child" 2>/dev/null; do wait "$child"; done
+# Once more: of a child that ended while a signal was passed on, wait has told the signal, not the exit code.
+wait "$child"; code=$?
 
 # 75: not finished, run me again. The same command skips what is done. A run that added no page is not repeated, and
 # neither is a job that somebody has cancelled.
