@@ -1,5 +1,7 @@
+import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import { readFileSync, writeFileSync } from "node:fs";
+import { appendFileSync, readFileSync, writeFileSync } from "node:fs";
+import { open, truncate } from "node:fs/promises";
 import { join } from "node:path";
 import { degrees, PDFDocument, PDFName, rgb, StandardFonts } from "pdf-lib";
 import sharp from "sharp";
@@ -123,6 +125,70 @@ describe("scanned pages", () => {
   ])("with %s: passes through is %s", async (name, passes, more) => {
     const page = await only(await withScan(`${name.replace(/\W/g, "-")}.pdf`, more as never));
     expect(page.mime).toBe(passes ? "image/jpeg" : "image/png");
+  });
+});
+
+describe("a file's objects are found", () => {
+  /** Two scans in a file with its cross references as a table, and no object inside another. */
+  async function plain(name: string): Promise<{ path: string; text: string }> {
+    const path = await scanPdf(box.home, name, [scan, scan]);
+    const doc = await PDFDocument.load(readFileSync(path));
+    writeFileSync(path, await doc.save({ useObjectStreams: false }));
+    return { path, text: readFileSync(path, "latin1") };
+  }
+  const rewritten = (path: string, how: string) =>
+    execFileSync(python(), [
+      "-c",
+      `import sys, pikepdf; p = pikepdf.open(sys.argv[1], allow_overwriting_input=True); p.save(sys.argv[1], ${how})`,
+      path,
+    ]);
+  const mimes = async (path: string) => ((await pagesOf(path)) as Page[]).map((p) => p.mime);
+
+  it.each([
+    ["in a table of cross references", ""],
+    ["in streams of objects", "object_stream_mode=pikepdf.ObjectStreamMode.generate"],
+    ["in a file made for the web", "linearize=True"],
+    ["in both, made for the web", "linearize=True, object_stream_mode=pikepdf.ObjectStreamMode.generate"],
+  ])("%s", async (name, how) => {
+    const { path } = await plain(`${name.replace(/\W/g, "-")}.pdf`);
+    if (how !== "") rewritten(path, how);
+    expect(await mimes(path)).toEqual(["image/jpeg", "image/jpeg"]);
+  });
+
+  it("as the newest part of it has them", async () => {
+    const { path, text } = await plain("turned.pdf");
+    const [object = "", number = ""] = /(\d+) 0 obj\n<<\n\/Type \/Page\n[^]*?endobj\n/.exec(text) ?? [];
+    const turned = object.replace("/Type /Page\n", "/Type /Page\n/Rotate 90\n");
+    const [, root = ""] = /\/Root (\d+ 0 R)/.exec(text) ?? [];
+    const [, before = ""] = /startxref\s+(\d+)/.exec(text) ?? [];
+    const at = String(text.length).padStart(10, "0");
+    const table = `xref\n${number} 1\n${at} 00000 n \ntrailer\n<< /Root ${root} /Size 99 /Prev ${before} >>\n`;
+    const end = `startxref\n${text.length + turned.length}\n%%EOF\n`;
+    appendFileSync(path, Buffer.from(turned + table + end, "latin1"));
+    expect(await mimes(path)).toEqual(["image/png", "image/jpeg"]);
+  });
+
+  it("in a file of 3 GiB, which is never read as a whole", async () => {
+    const { path, text } = await plain("large.pdf");
+    // Nothing but a hole between two objects, which takes no room on the disk.
+    const hole = 3 * 2 ** 30;
+    const objects = [...text.matchAll(/^(\d+) 0 obj$/gm)].map((m) => ({ number: Number(m[1]), at: m.index }));
+    const middle = objects[Math.floor(objects.length / 2)]?.at ?? 0;
+    const table = text.lastIndexOf("xref\n", text.lastIndexOf("startxref") - 1);
+    const rows = objects
+      .map(({ number, at }) => `${number} 1\n${String(at < middle ? at : at + hole).padStart(10, "0")} 00000 n \n`)
+      .join("");
+    const [trailer = ""] = /trailer\n[^]*?>>\n/.exec(text.slice(table)) ?? [];
+    const end = `xref\n${rows}${trailer}startxref\n${table + hole}\n%%EOF\n`;
+    const file = await open(path, "w");
+    await file.write(Buffer.from(text.slice(0, middle), "latin1"), 0, null, 0);
+    await file.write(Buffer.from(text.slice(middle, table) + end, "latin1"), 0, null, middle + hole);
+    await file.close();
+    expect(await mimes(path)).toEqual(["image/jpeg", "image/jpeg"]);
+    const rendered = await only(path, { passthrough: false, pages: 2, dpi: 50 });
+    expect(rendered.mime).toBe("image/png");
+    await truncate(path, 2 ** 32);
+    expect(await pagesOf(path)).toMatchObject([{ fault: { reason: "The PDF is larger than 4 GiB." } }]);
   });
 });
 

@@ -3,6 +3,7 @@
  * magnitude, smaller, and exactly what the scanner saw. Every doubt is a no; the page is rendered then.
  */
 import { jpegOrientation, sniff } from "../images.js";
+import { PdfObjects } from "./pdf-objects.js";
 
 /** A scan as it lies in the file. */
 export interface Scan {
@@ -16,35 +17,39 @@ export interface Scan {
 export interface PassThrough {
   /** The page's scan, or undefined if the page must be rendered. `page` counts from 1. */
   page(page: number): Scan | undefined;
+  /** Lets go of the file. */
+  close(): void;
 }
 
-const NOTHING: PassThrough = { page: () => undefined };
+const NOTHING: PassThrough = { page: () => undefined, close: () => undefined };
 /** Content streams of scans draw one image; longer ones draw something else too. Invisible text may be long. */
 const MAX_CONTENT = 4 << 20;
 
-/** Opens a file for pass-through; a file that can't be read this way simply has no such pages. */
-export async function passThrough(bytes: Uint8Array): Promise<PassThrough> {
+/**
+ * Opens a file for pass-through. One that can't be read this way, or has another number of pages than `count`, which is
+ * the renderer's, simply has no such pages.
+ */
+export async function passThrough(path: string, count: number): Promise<PassThrough> {
   const lib = await import("pdf-lib");
   const { PDFArray, PDFDict, PDFName, PDFNumber, PDFRawStream, decodePDFRawStream } = lib;
-  let doc: import("pdf-lib").PDFDocument;
+  let objects: PdfObjects | undefined;
+  let pages: import("pdf-lib").PDFPageLeaf[];
   try {
     // Throws for encrypted files: their image streams are encrypted too.
-    doc = await lib.PDFDocument.load(bytes, { updateMetadata: false, throwOnInvalidObject: true });
+    objects = await PdfObjects.open(path);
+    pages = objects.pages();
+    if (pages.length !== count) throw new Error("other pages");
   } catch {
+    objects?.close();
     return NOTHING;
   }
-  let pages: import("pdf-lib").PDFPage[];
-  try {
-    pages = doc.getPages();
-  } catch {
-    return NOTHING;
-  }
+  const { context } = objects;
   const name = (n: string) => PDFName.of(n);
   const numberOf = (o: unknown) => (o instanceof PDFNumber ? o.asNumber() : undefined);
 
-  function content(page: import("pdf-lib").PDFPage): Uint8Array | undefined {
-    const c = page.node.Contents();
-    const streams = c === undefined ? [] : c instanceof PDFArray ? c.asArray().map((r) => doc.context.lookup(r)) : [c];
+  function content(page: import("pdf-lib").PDFPageLeaf): Uint8Array | undefined {
+    const c = page.Contents();
+    const streams = c === undefined ? [] : c instanceof PDFArray ? c.asArray().map((r) => context.lookup(r)) : [c];
     const parts: Uint8Array[] = [];
     let size = 0;
     for (const s of streams) {
@@ -60,12 +65,12 @@ export async function passThrough(bytes: Uint8Array): Promise<PassThrough> {
 
   function scan(number: number): Scan | undefined {
     const page = pages[number - 1];
-    if (page === undefined || page.getRotation().angle % 360 !== 0) return undefined;
-    if (page.node.get(name("UserUnit")) !== undefined) return undefined;
-    if ((page.node.Annots()?.size() ?? 0) > 0) return undefined;
-    const drawn = drawnImage(content(page), page.getCropBox());
+    if (page === undefined || (page.Rotate()?.asNumber() ?? 0) % 360 !== 0) return undefined;
+    if (page.get(name("UserUnit")) !== undefined) return undefined;
+    if ((page.Annots()?.size() ?? 0) > 0) return undefined;
+    const drawn = drawnImage(content(page), (page.CropBox() ?? page.MediaBox()).asRectangle());
     if (drawn === undefined) return undefined;
-    const resources = page.node.Resources();
+    const resources = page.Resources();
     const xobjects = resources?.lookupMaybe(name("XObject"), PDFDict);
     const image = xobjects?.lookup(name(drawn));
     if (!(image instanceof PDFRawStream)) return undefined;
@@ -99,6 +104,7 @@ export async function passThrough(bytes: Uint8Array): Promise<PassThrough> {
         return undefined;
       }
     },
+    close: () => objects.close(),
   };
 }
 

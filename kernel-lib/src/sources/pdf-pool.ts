@@ -26,10 +26,21 @@ export interface PdfPage {
   metadata: { [key: string]: Json };
 }
 
+/** Which page, and how. */
+export interface PageRequest {
+  /** Counted from 1. */
+  page: number;
+  /** Pages of the file. */
+  of: number;
+  dpi: number;
+  passthrough: boolean;
+  password?: string;
+}
+
 /** What a worker is asked. */
 export type PdfRequest =
   | { id: number; type: "open"; path: string; password?: string }
-  | { id: number; type: "page"; path: string; password?: string; page: number; dpi: number; passthrough: boolean };
+  | ({ id: number; type: "page"; path: string } & PageRequest);
 /** What it answers. */
 export type PdfAnswer = { id: number } & (
   | { info: PdfInfo }
@@ -63,6 +74,8 @@ export class PdfPool {
 
   /** Opens a file and reads what it says of itself. Throws SourceError. */
   async open(path: string, password?: string): Promise<PdfInfo> {
+    // While the first reads what the file says of itself, the others begin to live.
+    for (const slot of this.#slots) slot.worker ??= this.#start(slot);
     const answer = await this.#ask({
       id: this.#next++,
       type: "open",
@@ -77,10 +90,7 @@ export class PdfPool {
   }
 
   /** One page as an image. Throws SourceError. */
-  async page(
-    path: string,
-    options: { page: number; dpi: number; passthrough: boolean; password?: string },
-  ): Promise<PdfPage> {
+  async page(path: string, options: PageRequest): Promise<PdfPage> {
     const answer = await this.#ask({ id: this.#next++, type: "page", path, ...options });
     if ("made" in answer) return answer.made;
     throw new SourceError(
@@ -108,13 +118,8 @@ export class PdfPool {
   #run(slot: Slot): void {
     const { pending } = slot;
     if (pending === undefined) return;
-    slot.worker ??= new Worker(distFile("pdf-worker.cjs"), {
-      resourceLimits: { maxOldGenerationSizeMb: HEAP_LIMIT, maxYoungGenerationSizeMb: 8 },
-      // What pdf.js prints belongs to nobody's terminal.
-      stdout: true,
-      stderr: true,
-    });
-    const worker = slot.worker;
+    slot.worker ??= this.#start(slot);
+    const { worker } = slot;
     const settle = (act: () => void) => {
       clearTimeout(timer);
       worker.off("message", onMessage).off("error", onError).off("exit", onExit);
@@ -140,6 +145,21 @@ export class PdfPool {
     const timer = setTimeout(() => lose(`It took longer than ${TIME_LIMIT / 1000} s.`), TIME_LIMIT);
     worker.on("message", onMessage).on("error", onError).on("exit", onExit);
     worker.postMessage(pending.request);
+  }
+
+  #start(slot: Slot): Worker {
+    const worker = new Worker(distFile("pdf-worker.cjs"), {
+      resourceLimits: { maxOldGenerationSizeMb: HEAP_LIMIT, maxYoungGenerationSizeMb: 8 },
+      // What pdf.js prints belongs to nobody's terminal.
+      stdout: true,
+      stderr: true,
+    });
+    // Also one that ends before it has work is not given any.
+    worker.on("error", () => undefined);
+    worker.once("exit", () => {
+      if (slot.worker === worker) slot.worker = undefined;
+    });
+    return worker;
   }
 
   /** Ends the workers. */

@@ -1,5 +1,5 @@
 /** Worker thread that reads PDFs with pdf.js and encodes pages with sharp. One file is kept open at a time. */
-import { readFile } from "node:fs/promises";
+import { type FileHandle, open as openFile, readFile } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 import { parentPort } from "node:worker_threads";
@@ -13,16 +13,23 @@ import type { PdfAnswer, PdfInfo, PdfPage, PdfRequest } from "./pdf-pool.js";
 const MAX_PIXELS = 64e6;
 /** PNG level: 2 is three to seven times faster than the default and hardly larger (measured on text and scans). */
 const PNG_LEVEL = 2;
+/** Bytes up to which a file is read at once; of a larger one only what is asked for, so many bytes at a time. */
+const WHOLE = 32 << 20;
+const RANGE = 1 << 20;
+/** pdf.js keeps a map of a file in one array of its length, and Node 20 has none that is longer. */
+const MOST = 2 ** 32 - 1;
+
+class TooLarge extends Error {}
 
 interface Open {
   path: string;
   password: string | undefined;
-  bytes: Uint8Array;
   doc: PDFDocumentProxy;
-  through: PassThrough | undefined;
+  close: () => Promise<void>;
 }
 
 let current: Open | undefined;
+let scans: { path: string; of: number; through: PassThrough } | undefined;
 /** What pdf.js warned of while the present page was made. */
 let warnings: string[] = [];
 // pdf.js has no other way to tell of an image or font that it left out.
@@ -31,32 +38,61 @@ console.warn = console.log;
 
 async function open(path: string, password: string | undefined): Promise<Open> {
   if (current !== undefined && current.path === path && current.password === password) return current;
-  await current?.doc.loadingTask.destroy();
+  await current?.close();
   current = undefined;
-  const bytes = new Uint8Array(await readFile(path));
   const pdfjs = await import("pdfjs-dist/legacy/build/pdf.mjs");
   const home = dirname(createRequire(import.meta.url).resolve("pdfjs-dist/package.json"));
   const folder = (name: string) => `${join(home, name)}/`;
-  const doc = await pdfjs.getDocument({
-    // pdf.js takes the buffer for itself; pass-through reads the other copy.
-    data: bytes.slice(),
-    ...(password === undefined ? {} : { password }),
-    standardFontDataUrl: folder("standard_fonts"),
-    cMapUrl: folder("cmaps"),
-    cMapPacked: true,
-    wasmUrl: folder("wasm"),
-    iccUrl: folder("iccs"),
-    isEvalSupported: false,
-    disableFontFace: true,
-    useSystemFonts: false,
-    verbosity: pdfjs.VerbosityLevel.WARNINGS,
-  }).promise;
-  current = { path, password, bytes, doc, through: undefined };
-  return current;
+  const file = await openFile(path, "r");
+  try {
+    const { size } = await file.stat();
+    if (size >= MOST) throw new TooLarge("The PDF is larger than 4 GiB.");
+    let data: Uint8Array | undefined;
+    if (size <= WHOLE) data = await readFile(path).then((bytes) => new Uint8Array(bytes));
+    const doc = await pdfjs.getDocument({
+      ...(data === undefined ? ranges(pdfjs, file, size) : { data }),
+      ...(password === undefined ? {} : { password }),
+      standardFontDataUrl: folder("standard_fonts"),
+      cMapUrl: folder("cmaps"),
+      cMapPacked: true,
+      wasmUrl: folder("wasm"),
+      iccUrl: folder("iccs"),
+      isEvalSupported: false,
+      disableFontFace: true,
+      useSystemFonts: false,
+      verbosity: pdfjs.VerbosityLevel.WARNINGS,
+    }).promise;
+    current = {
+      path,
+      password,
+      doc,
+      close: async () => {
+        await doc.loadingTask.destroy();
+        await file.close();
+      },
+    };
+    return current;
+  } catch (error) {
+    await file.close();
+    throw error;
+  }
+}
+
+/** A file that is read where pdf.js wants it, and never as a whole. */
+function ranges(pdfjs: typeof import("pdfjs-dist"), file: FileHandle, size: number) {
+  const range = new pdfjs.PDFDataRangeTransport(size, null);
+  range.requestDataRange = (begin, end) => {
+    const bytes = new Uint8Array(end - begin);
+    // pdf.js would wait for ever for what can't be read: the failure ends this worker, and the pool says why.
+    void file.read(bytes, 0, bytes.length, begin).then(({ bytesRead }) => {
+      range.onDataRange(begin, bytes.subarray(0, bytesRead));
+    });
+  };
+  return { range, rangeChunkSize: RANGE, disableAutoFetch: true, disableStream: true };
 }
 
 async function info(request: PdfRequest): Promise<PdfInfo> {
-  const { doc, bytes } = await open(request.path, request.password);
+  const { doc } = await open(request.path, request.password);
   const labels = await doc.getPageLabels().catch(() => null);
   const meta = await doc.getMetadata().catch(() => undefined);
   const metadata: { [key: string]: Json } = {};
@@ -67,18 +103,33 @@ async function info(request: PdfRequest): Promise<PdfInfo> {
       /^(Title|Author|Subject|Keywords|Creator|Producer|CreationDate|ModDate)$/.test(name)
     )
       metadata[name.charAt(0).toLowerCase() + name.slice(1)] = value.slice(0, 2000);
-  const end = Buffer.from(bytes.buffer, bytes.byteOffset + Math.max(0, bytes.length - 2048));
-  return { pages: doc.numPages, metadata, truncated: !end.includes("%%EOF"), ...(labels === null ? {} : { labels }) };
+  const truncated = !(await endOf(request.path)).includes("%%EOF");
+  return { pages: doc.numPages, metadata, truncated, ...(labels === null ? {} : { labels }) };
+}
+
+/** The last 2 KiB of a file, in which its end is marked. */
+async function endOf(path: string): Promise<Buffer> {
+  const file = await openFile(path, "r");
+  try {
+    const { size } = await file.stat();
+    const { buffer, bytesRead } = await file.read(Buffer.alloc(2048), 0, 2048, Math.max(0, size - 2048));
+    return buffer.subarray(0, bytesRead);
+  } finally {
+    await file.close();
+  }
 }
 
 async function page(request: PdfRequest & { type: "page" }): Promise<PdfPage> {
-  const file = await open(request.path, request.password);
-  if (request.passthrough && request.password === undefined) {
-    file.through ??= await passThrough(file.bytes);
-    const scan = file.through.page(request.page);
+  const { path, of, password } = request;
+  if (request.passthrough && password === undefined) {
+    if (scans?.path !== path || scans.of !== of) {
+      scans?.through.close();
+      scans = { path, of, through: await passThrough(path, of) };
+    }
+    const scan = scans.through.page(request.page);
     if (scan !== undefined) return { ...scan, metadata: { passThrough: true } };
   }
-  return render(file.doc, request.page, request.dpi);
+  return render((await open(path, password)).doc, request.page, request.dpi);
 }
 
 async function render(doc: PDFDocumentProxy, number: number, dpi: number): Promise<PdfPage> {
@@ -150,6 +201,7 @@ function greyOf(rgba: Buffer): Uint8Array | undefined {
 
 function explain(error: unknown): { what: string; fix: string } {
   const { name, message } = error as Error;
+  if (error instanceof TooLarge) return { what: message, fix: "Split it into files of fewer pages." };
   if (name === "PasswordException")
     return /incorrect/i.test(message)
       ? { what: "The password is wrong.", fix: "Give the right one with the source's option password." }

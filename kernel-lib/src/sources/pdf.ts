@@ -205,6 +205,7 @@ class PdfSource implements Source {
             ? Promise.resolve(spared)
             : pool.page(file.path, {
                 page,
+                of: info.pages,
                 dpi,
                 passthrough,
                 ...(password === undefined ? {} : { password }),

@@ -1,0 +1,258 @@
+/**
+ * A PDF's objects, each read from the disk when it is asked for, by the file's own cross references: a book of scans
+ * costs the memory of one page, whatever its size. pdf-lib parses what was read; by itself it takes whole files only.
+ * Every doubt is an error, and the caller does without.
+ */
+import { closeSync, fstatSync, openSync, readSync } from "node:fs";
+import { inflateSync } from "node:zlib";
+import type { PDFContext, PDFDict, PDFObject, PDFPageLeaf, PDFRawStream, PDFRef } from "pdf-lib";
+
+/** Bytes that a dictionary, a table of cross references, or a stream of either may have. */
+const MOST_DICT = 4 << 20;
+const MOST_TABLE = 256 << 20;
+/** Bytes at the end of a file in which `startxref` stands. */
+const TAIL = 2048;
+
+/** Where an object is: in the file, or in a stream of objects; null where it was deleted. */
+type Place = { at: number } | { stream: number } | null;
+
+/** The objects of one file. Throws errors that are for nobody's eyes. */
+export class PdfObjects {
+  /** Looks objects up; dictionaries that it gives lead on to others through it. */
+  readonly context: PDFContext;
+  readonly #lib: typeof import("pdf-lib");
+  readonly #file: number;
+  readonly #size: number;
+  readonly #places = new Map<number, Place>();
+  #root: PDFRef | undefined;
+  /** What the context has already. */
+  #known: (ref: PDFRef) => PDFObject | undefined = () => undefined;
+
+  private constructor(lib: typeof import("pdf-lib"), path: string) {
+    this.#lib = lib;
+    this.context = this.#lazy(lib.PDFContext.create());
+    this.#file = openSync(path, "r");
+    try {
+      this.#size = fstatSync(this.#file).size;
+      this.#crossReferences();
+    } catch (error) {
+      this.close();
+      throw error;
+    }
+  }
+
+  /** Opens a file. Throws for one that is encrypted, and for one without whole cross references. */
+  static async open(path: string): Promise<PdfObjects> {
+    return new PdfObjects(await import("pdf-lib"), path);
+  }
+
+  /** The pages in order. */
+  pages(): PDFPageLeaf[] {
+    const { PDFCatalog, PDFPageLeaf } = this.#lib;
+    const catalog = this.context.lookup(this.#root);
+    if (!(catalog instanceof PDFCatalog)) throw new Error("no catalog");
+    const pages: PDFPageLeaf[] = [];
+    catalog.Pages().traverse((node) => {
+      if (node instanceof PDFPageLeaf) pages.push(node);
+    });
+    return pages;
+  }
+
+  close(): void {
+    closeSync(this.#file);
+  }
+
+  /** Makes a context look for what it does not have in the file. */
+  #lazy(context: PDFContext): PDFContext {
+    const { PDFRef, PDFStream } = this.#lib;
+    const found = (object: PDFObject | undefined): PDFObject | undefined => {
+      if (!(object instanceof PDFRef) || lookup(object) !== undefined) return object;
+      const loaded = this.#load(object.objectNumber);
+      // A page's image is asked for once, and all of them would be the whole file.
+      if (loaded instanceof PDFStream) return loaded;
+      if (loaded !== undefined) context.assign(object, loaded);
+      return object;
+    };
+    type Lookup = (object: PDFObject | undefined, ...types: unknown[]) => PDFObject | undefined;
+    const lookup = context.lookup.bind(context) as Lookup;
+    this.#known = lookup;
+    const lookupMaybe = context.lookupMaybe.bind(context) as unknown as Lookup;
+    context.lookup = ((object, ...types) => lookup(found(object), ...types)) satisfies Lookup as typeof context.lookup;
+    context.lookupMaybe = ((object, ...types) =>
+      lookupMaybe(found(object), ...types)) satisfies Lookup as unknown as typeof context.lookupMaybe;
+    return context;
+  }
+
+  #load(number: number): PDFObject | undefined {
+    const place = this.#places.get(number);
+    if (place === undefined || place === null) return undefined;
+    if ("at" in place) return this.#objectAt(place.at, number).object;
+    const { PDFRawStream, PDFObjectStreamParser, PDFRef } = this.#lib;
+    const stream = this.#load(place.stream);
+    if (!(stream instanceof PDFRawStream)) throw new Error("no stream of objects");
+    // It holds objects that later parts of the file may have replaced.
+    const assign = this.context.assign.bind(this.context);
+    this.context.assign = (ref, object) => {
+      const own = this.#places.get(ref.objectNumber);
+      if (own !== undefined && own !== null && "stream" in own && own.stream === place.stream) assign(ref, object);
+    };
+    try {
+      // With nothing to wait for it is done when it returns; what it could not read is missed below.
+      PDFObjectStreamParser.forStream(stream, () => false)
+        .parseIntoContext()
+        .catch(() => undefined);
+    } finally {
+      this.context.assign = assign;
+    }
+    return this.#known(PDFRef.of(number));
+  }
+
+  /** The object that begins at `at`, which has to be the one with that number. */
+  #objectAt(at: number, number?: number): { object: PDFObject } {
+    const { PDFDict, PDFName, PDFNumber, PDFObjectParser, PDFRawStream } = this.#lib;
+    for (let most = 4096; most <= MOST_DICT; most *= 8) {
+      const bytes = this.#read(at, most);
+      const text = bytes.toString("latin1");
+      const head = /^\s*(\d+)\s+\d+\s+obj\b/.exec(text);
+      if (head === null || (number !== undefined && Number(head[1]) !== number)) break;
+      const [begin] = head;
+      const end = /endobj|>>\s*stream\r?\n/.exec(text.slice(begin.length));
+      if (end === null && bytes.length === most) continue;
+      if (end === null) break;
+      const isStream = end[0] !== "endobj";
+      const body = bytes.subarray(begin.length, begin.length + end.index + (isStream ? 2 : 0));
+      const object = PDFObjectParser.forBytes(body, this.context).parseObject();
+      if (!isStream) return { object };
+      if (!(object instanceof PDFDict)) break;
+      const length = this.context.lookup(object.get(PDFName.of("Length")), PDFNumber).asNumber();
+      const data = this.#read(at + begin.length + end.index + end[0].length, length + 16);
+      if (!/^\s*endstream/.test(data.subarray(length).toString("latin1"))) break;
+      return { object: PDFRawStream.of(object, data.subarray(0, length)) };
+    }
+    throw new Error(`no object at ${at}`);
+  }
+
+  /** Every section, the newest first: what it says of an object holds (ISO 32000-1, 7.5.4 to 7.5.8). */
+  #crossReferences(): void {
+    const { PDFName, PDFNumber, PDFRef } = this.#lib;
+    const tail = this.#read(Math.max(0, this.#size - TAIL), TAIL).toString("latin1");
+    const last = [...tail.matchAll(/startxref\s+(\d+)/g)].at(-1);
+    const sections = [Number(last?.[1] ?? Number.NaN)];
+    const seen = new Set<number>();
+    for (let at = sections.shift(); at !== undefined; at = sections.shift()) {
+      if (seen.has(at)) throw new Error("cross references in a circle");
+      seen.add(at);
+      const isTable = /^\s*xref\b/.test(this.#read(at, 32).toString("latin1"));
+      const trailer = isTable ? this.#table(at) : this.#stream(at);
+      if (trailer.has(PDFName.of("Encrypt"))) throw new Error("encrypted");
+      const root = trailer.get(PDFName.of("Root"));
+      if (root instanceof PDFRef) this.#root ??= root;
+      for (const name of ["XRefStm", "Prev"]) {
+        const more = trailer.get(PDFName.of(name));
+        if (more instanceof PDFNumber) sections.push(more.asNumber());
+      }
+    }
+    if (this.#root === undefined) throw new Error("no root");
+  }
+
+  /** A table in words; returns the trailer behind it. */
+  #table(at: number): PDFDict {
+    const { PDFDict, PDFObjectParser } = this.#lib;
+    let text = "";
+    for (let most = 1 << 16; ; most *= 8) {
+      text = this.#read(at, most).toString("latin1");
+      if (/trailer[^]*startxref/.test(text)) break;
+      if (text.length < most || most > MOST_TABLE) throw new Error("a table without a trailer");
+    }
+    const sections = /(\d+)\s+(\d+)\s+(?=\d{10} |trailer)/y;
+    const entry = /(\d{10}) \d{5} ([nf])\s*/y;
+    sections.lastIndex = /^\s*xref\s*/.exec(text)?.[0].length ?? 0;
+    for (let section = sections.exec(text); section !== null; section = sections.exec(text)) {
+      entry.lastIndex = sections.lastIndex;
+      for (let i = 0; i < Number(section[2]); i++) {
+        const one = entry.exec(text);
+        if (one === null) throw new Error("a torn table");
+        this.#place(Number(section[1]) + i, one[2] === "n" ? { at: Number(one[1]) } : null);
+        sections.lastIndex = entry.lastIndex;
+      }
+    }
+    const begin = text.indexOf("trailer") + "trailer".length;
+    const bytes = Buffer.from(text.slice(begin, text.indexOf("startxref", begin)), "latin1");
+    const trailer = PDFObjectParser.forBytes(bytes, this.context).parseObject();
+    if (!(trailer instanceof PDFDict)) throw new Error("a trailer that is no dictionary");
+    return trailer;
+  }
+
+  /** A table as a stream; returns its dictionary, which is the trailer too. */
+  #stream(at: number): PDFDict {
+    const { PDFArray, PDFName, PDFNumber, PDFRawStream } = this.#lib;
+    const { object } = this.#objectAt(at);
+    if (!(object instanceof PDFRawStream)) throw new Error("no cross references");
+    const { dict } = object;
+    const numbers = (name: string): number[] | undefined =>
+      dict
+        .lookupMaybe(PDFName.of(name), PDFArray)
+        ?.asArray()
+        .map((n) => (n instanceof PDFNumber ? n.asNumber() : Number.NaN));
+    const widths = numbers("W") ?? [];
+    const [w0 = 0, w1 = 0, w2 = 0] = widths;
+    const rows = this.#unpacked(object);
+    const row = w0 + w1 + w2;
+    const size = dict.lookup(PDFName.of("Size"), PDFNumber).asNumber();
+    const index = numbers("Index") ?? [0, size];
+    const field = (from: number, width: number) => {
+      let value = 0;
+      for (let i = 0; i < width; i++) value = value * 256 + (rows[from + i] ?? 0);
+      return value;
+    };
+    let from = 0;
+    for (let i = 0; i < index.length; i += 2)
+      for (let n = 0; n < (index[i + 1] ?? 0) && from + row <= rows.length; n++, from += row) {
+        const type = w0 === 0 ? 1 : field(from, w0);
+        const value = field(from + w0, w1);
+        const place = type === 1 ? { at: value } : type === 2 ? { stream: value } : null;
+        this.#place((index[i] ?? 0) + n, place);
+      }
+    return dict;
+  }
+
+  /** A stream's bytes, with PNG's prediction undone, which pdf-lib does not know and nearly all such streams have. */
+  #unpacked(stream: PDFRawStream): Uint8Array {
+    const { PDFDict, PDFName, PDFNumber } = this.#lib;
+    const { dict } = stream;
+    if (dict.get(PDFName.of("Filter")) !== PDFName.of("FlateDecode")) throw new Error("another filter");
+    const data = inflateSync(stream.contents, { maxOutputLength: MOST_TABLE });
+    const parameters = dict.lookupMaybe(PDFName.of("DecodeParms"), PDFDict);
+    const parameter = (name: string) => parameters?.lookupMaybe(PDFName.of(name), PDFNumber)?.asNumber() ?? 1;
+    const predictor = parameter("Predictor");
+    if (predictor === 1) return data;
+    const columns = parameter("Columns");
+    if (predictor < 10 || parameter("Colors") !== 1) throw new Error("another prediction");
+    const out = new Uint8Array(Math.floor(data.length / (columns + 1)) * columns);
+    for (let y = 0, from = 0, to = 0; to < out.length; y++, from += columns + 1, to += columns) {
+      const filter = data[from];
+      // 0: as it is; 2: the difference to the row above. The others pay for pictures only, and nobody writes them.
+      if (filter !== 0 && filter !== 2) throw new Error("another prediction");
+      for (let x = 0; x < columns; x++)
+        out[to + x] = (data[from + 1 + x] ?? 0) + (filter === 2 && y > 0 ? (out[to + x - columns] ?? 0) : 0);
+    }
+    return out;
+  }
+
+  #place(number: number, place: Place): void {
+    if (!this.#places.has(number)) this.#places.set(number, place);
+  }
+
+  /** Bytes from `at` on, fewer at the end of the file. */
+  #read(at: number, length: number): Buffer {
+    if (!(at >= 0 && at < this.#size)) throw new Error(`nothing at ${at}`);
+    const bytes = Buffer.allocUnsafeSlow(Math.min(length, this.#size - at));
+    let done = 0;
+    while (done < bytes.length) {
+      const count = readSync(this.#file, bytes, done, bytes.length - done, at + done);
+      if (count === 0) break;
+      done += count;
+    }
+    return bytes.subarray(0, done);
+  }
+}
