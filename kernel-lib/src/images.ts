@@ -2,6 +2,7 @@
  * Encoded images by their bytes: what kind, how large, whole or not. Names and headers lie; bytes do not. Imports only
  * errors; sharp is loaded when pixels are needed.
  */
+import { crc32 } from "node:zlib";
 import { DatasetError } from "./errors.js";
 
 /** Kind and size of an encoded image, as far as its first bytes tell. */
@@ -167,4 +168,25 @@ function notAnImage(bytes: Uint8Array): string {
   if (start.startsWith("{") || start.startsWith("[")) return "It is JSON, not an image.";
   if (start.startsWith("%pdf")) return "It is a PDF, not an image.";
   return "It is no image of a known format.";
+}
+
+/**
+ * A PNG that states its resolution, in pixels an inch: its pHYs chunk (PNG 11.3.4.3, pixels a metre) as sharp wrote it or
+ * a new one. sharp's own way to state it makes colours of an image in grey.
+ */
+export function pngOfDensity(png: Buffer, dpi: number): Buffer {
+  const chunk = Buffer.alloc(21);
+  chunk.writeUInt32BE(9, 0);
+  chunk.write("pHYs", 4, "latin1");
+  const perMetre = Math.round(dpi / 0.0254);
+  chunk.writeUInt32BE(perMetre, 8);
+  chunk.writeUInt32BE(perMetre, 12);
+  chunk[16] = 1;
+  chunk.writeUInt32BE(crc32(chunk.subarray(4, 17)), 17);
+  // Behind the signature and IHDR, before the pixels.
+  let at = 33;
+  for (let next = at; next + 8 < png.length && ascii(png, next + 4, 4) !== "IDAT"; next += 12 + png.readUInt32BE(next))
+    if (ascii(png, next + 4, 4) === "pHYs") at = next;
+  const end = ascii(png, at + 4, 4) === "pHYs" ? at + chunk.length : at;
+  return Buffer.concat([png.subarray(0, at), chunk, png.subarray(end)]);
 }

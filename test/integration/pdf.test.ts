@@ -157,7 +157,7 @@ describe("a file's objects are found", () => {
 
   it("as the newest part of it has them", async () => {
     const { path, text } = await plain("turned.pdf");
-    const [object = "", number = ""] = /(\d+) 0 obj\n<<\n\/Type \/Page\n[^]*?endobj\n/.exec(text) ?? [];
+    const [object = "", number = ""] = /(\d+) 0 obj\n<<\n\/Type \/Page\n[\s\S]*?endobj\n/.exec(text) ?? [];
     const turned = object.replace("/Type /Page\n", "/Type /Page\n/Rotate 90\n");
     const [, root = ""] = /\/Root (\d+ 0 R)/.exec(text) ?? [];
     const [, before = ""] = /startxref\s+(\d+)/.exec(text) ?? [];
@@ -178,7 +178,7 @@ describe("a file's objects are found", () => {
     const rows = objects
       .map(({ number, at }) => `${number} 1\n${String(at < middle ? at : at + hole).padStart(10, "0")} 00000 n \n`)
       .join("");
-    const [trailer = ""] = /trailer\n[^]*?>>\n/.exec(text.slice(table)) ?? [];
+    const [trailer = ""] = /trailer\n[\s\S]*?>>\n/.exec(text.slice(table)) ?? [];
     const end = `xref\n${rows}${trailer}startxref\n${table + hole}\n%%EOF\n`;
     const file = await open(path, "w");
     await file.write(Buffer.from(text.slice(0, middle), "latin1"), 0, null, 0);
@@ -189,6 +189,26 @@ describe("a file's objects are found", () => {
     expect(rendered.mime).toBe("image/png");
     await truncate(path, 2 ** 32);
     expect(await pagesOf(path)).toMatchObject([{ fault: { reason: "The PDF is larger than 4 GiB." } }]);
+  });
+});
+
+describe("rendered pages", () => {
+  it("are grey where nothing on them has a colour, with the very pixels that colours would have", async () => {
+    const draw = async (name: string, blue: number) => {
+      const doc = await PDFDocument.create();
+      const page = doc.addPage([200, 300]);
+      page.drawText("Yale", { x: 20, y: 200, size: 40, color: rgb(0.2, 0.2, blue) });
+      writeFileSync(join(box.home, name), await doc.save());
+      return only(join(box.home, name), { dpi: 150 });
+    };
+    const [grey, colours] = [await draw("grey.pdf", 0.2), await draw("blue.pdf", 0.9)];
+    for (const [page, channels] of [
+      [grey, 1],
+      [colours, 3],
+    ] as const)
+      expect(await sharp(page.image).metadata()).toMatchObject({ channels, density: 150, width: 417, height: 625 });
+    const red = (page: Page) => sharp(page.image).toColourspace("srgb").extractChannel(0).raw().toBuffer();
+    expect((await red(grey)).equals(await red(colours))).toBe(true);
   });
 });
 

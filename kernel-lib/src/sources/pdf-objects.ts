@@ -161,7 +161,7 @@ export class PdfObjects {
     let text = "";
     for (let most = 1 << 16; ; most *= 8) {
       text = this.#read(at, most).toString("latin1");
-      if (/trailer[^]*startxref/.test(text)) break;
+      if (/trailer[\s\S]*startxref/.test(text)) break;
       if (text.length < most || most > MOST_TABLE) throw new Error("a table without a trailer");
     }
     const sections = /(\d+)\s+(\d+)\s+(?=\d{10} |trailer)/y;

@@ -5,6 +5,7 @@ import { dirname, join } from "node:path";
 import { parentPort } from "node:worker_threads";
 import type { Canvas } from "@napi-rs/canvas";
 import type { PDFDocumentProxy } from "pdfjs-dist";
+import { pngOfDensity } from "../images.js";
 import type { Json } from "../protocol.js";
 import { type PassThrough, passThrough } from "./pdf-passthrough.js";
 import type { PdfAnswer, PdfInfo, PdfPage, PdfRequest } from "./pdf-pool.js";
@@ -164,11 +165,8 @@ async function render(doc: PDFDocumentProxy, number: number, dpi: number): Promi
         grey === undefined
           ? sharp(pixels, { raw: { width, height, channels: 4 } }).removeAlpha()
           : sharp(grey, { raw: { width, height, channels: 1 } }).toColourspace("b-w");
-      const image = await raw
-        // OCR engines size their filters by the resolution that the image states.
-        .withMetadata({ density: Math.round(scale * 72) })
-        .png({ compressionLevel: PNG_LEVEL })
-        .toBuffer();
+      // OCR engines size their filters by the resolution that the image states.
+      const image = pngOfDensity(await raw.png({ compressionLevel: PNG_LEVEL }).toBuffer(), scale * 72);
       const metadata: { [key: string]: Json } = { dpi: Math.round((scale * 72) / (pdfPage.userUnit || 1)) };
       const fonts = warnings.find(
         (w) => /font/i.test(w) && /(substitut|missing|unable|not embedded|standardFontDataUrl)/i.test(w),
