@@ -602,6 +602,25 @@ describe("an upload", () => {
     ).rejects.toBeInstanceOf(InterruptedError);
   });
 
+  it("moves into place what is there already, sends what is not, and after a cut compares both", async () => {
+    fs.mkdirSync(join(near, "tree"));
+    for (const name of ["there", "wrong", "missing"]) bigFile(join(near, "tree", name), 20 * MIB);
+    for (const name of ["there", "wrong"]) {
+      fs.copyFileSync(join(near, "tree", name), join(far, name));
+      execFileSync("chown", [bed.user, join(far, name)]);
+    }
+    fs.writeSync(fs.openSync(join(far, "wrong"), "r+"), "other bytes", 5 * MIB);
+    const have = new Map(["there", "wrong", "missing"].map((name) => [name, join(far, name)]));
+    const first = await watch((kill) => ({ at: { bytes: 10 * MIB, run: kill } }));
+    const tree = join(near, "tree");
+    await expect(uploadTree(first, tree, join(far, "tree"), { have })).rejects.toBeInstanceOf(ConnectionError);
+    const second = await watch();
+    await uploadTree(second, tree, join(far, "tree"), { have });
+    expect(content(join(far, "tree"))).toEqual(content(tree));
+    expect(first.moved + second.moved).toBeLessThan(40 * MIB + FLIGHT);
+    expect(fs.readdirSync(far)).toEqual(["tree"]);
+  });
+
   it("works where only two sessions are allowed", async () => {
     smallFiles(join(near, "tree"), 300, 100 << 10);
     bigFile(join(near, "tree", "big"), 40 * MIB);

@@ -1,4 +1,4 @@
-import { mkdirSync, readdirSync, writeFileSync } from "node:fs";
+import { mkdirSync, readdirSync, statSync, utimesSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import sharp from "sharp";
 import { expect, it } from "vitest";
@@ -30,6 +30,34 @@ it("a note that a crash left half written costs one preparation, not every job o
       expect((await prepare(spec)).hash).toBe(hash);
     }
     expect(readdirSync(folder).filter((name) => name.endsWith(".part"))).toEqual([]);
+  } finally {
+    await home.close();
+  }
+});
+
+it("a preparation that was interrupted goes on where it was", async () => {
+  const home = new Sandbox().enter();
+  try {
+    const pages = join(home.home, "pages");
+    mkdirSync(pages);
+    const image = (background: string) =>
+      sharp({ create: { width: 8, height: 8, channels: 3, background } })
+        .png()
+        .toBuffer();
+    for (const n of [1, 2, 3, 4]) writeFileSync(join(pages, `${n}.png`), await image("white"));
+    const spec: JobSpec = {
+      ...{ kind: "ocr", name: "a", cluster: "local", options: {}, resources: {} },
+      sources: [{ kind: "directory", location: pages }],
+    };
+    const first = join(pages, "1.png");
+    utimesSync(first, 1e9, 1e9);
+    const stop = new AbortController();
+    const onProgress = (prepared: number) => prepared === 3 && stop.abort();
+    await expect(prepare(spec, { signal: stop.signal, onProgress })).rejects.toThrow(/interrupted/);
+    // Of the same size and time, so that nobody would know but who reads it: the first page is not read again.
+    writeFileSync(first, "?".repeat(statSync(first).size));
+    utimesSync(first, 1e9, 1e9);
+    expect(await prepare(spec)).toMatchObject({ pages: 4, faultCount: 0 });
   } finally {
     await home.close();
   }

@@ -33,7 +33,7 @@ export async function sendTree(
   transport: Transport,
   local: string,
   remote: string,
-  { scope, tell, journals }: SendOptions,
+  { scope, tell, journals, have }: SendOptions,
 ): Promise<TransferResult> {
   const folder = posix.dirname(remote);
   const sftp = await scope.race(transport.sftp());
@@ -79,6 +79,7 @@ export async function sendTree(
     }
     const part = partName(remote, journal.token);
     const plan = cut(tree.files);
+    const moved = await scope.race(moveInto(part, sftp, plan, journal, have));
     const held = async () => {
       if ((await statIfThere(sftp, part)) === undefined) return { bytes: 0, files: 0 };
       const found = await farTree(far, sftp, part, () => false, scope.signal);
@@ -91,7 +92,7 @@ export async function sendTree(
     ]);
     const moving: Moving = { far, lanes, scope, meter, hashes: new FarHashes(far, sftp, scope.signal) };
     try {
-      await sendAll(moving, { local, part, plan, journal });
+      await sendAll(moving, { local, part, plan, journal, moved });
       await linkAll(sftp, part, tree, scope);
       await scope.race(sftp.rename(part, remote));
     } catch (error) {
@@ -113,17 +114,25 @@ export async function sendTree(
 /** Everything into the part folder, and compared there. */
 async function sendAll(
   moving: Moving,
-  { local, part, plan, journal }: { local: string; part: string; plan: Cut; journal: Journal },
+  {
+    local,
+    part,
+    plan,
+    journal,
+    moved,
+  }: { local: string; part: string; plan: Cut; journal: Journal; moved: Set<number> },
 ): Promise<void> {
   const { scope, meter } = moving;
   const bigger = async (index: number, file: TreeFile) => {
-    await sendFile(moving, {
-      index,
-      local: join(local, file.path),
-      remote: posix.join(part, file.path),
-      file,
-      journal,
-    });
+    if (moved.has(index)) meter.there(file.size);
+    else
+      await sendFile(moving, {
+        index,
+        local: join(local, file.path),
+        remote: posix.join(part, file.path),
+        file,
+        journal,
+      });
     meter.files += 1;
   };
   const pack = async ({ index, files }: Cut["packs"][number]) => {
@@ -169,6 +178,35 @@ async function sendAll(
     ),
   ];
   await scope.all(tasks, AT_ONCE);
+}
+
+/** Moves what is on the far side already into the part folder; returns the indexes of these files. */
+async function moveInto(
+  part: string,
+  sftp: Sftp,
+  plan: Cut,
+  journal: Journal,
+  have: UploadOptions["have"],
+): Promise<Set<number>> {
+  const moved = new Set<number>();
+  if (have === undefined || have.size === 0) return moved;
+  await eachOf(plan.single, FOLDERS, async ({ index, file }) => {
+    const from = have.get(file.path);
+    if (from === undefined || journal.marks.has(index)) return;
+    const to = posix.join(part, file.path);
+    await sftp.mkdir(posix.dirname(to), 0o700);
+    try {
+      await sftp.rename(from, to);
+    } catch (error) {
+      // Another upload took it; this one sends its own.
+      if (isMissing(error)) return;
+      throw error;
+    }
+    moved.add(index);
+    // If this call is cut short, the next one compares its bytes as it does with any that arrived.
+    journal.mark(index, file.size, true);
+  });
+  return moved;
 }
 
 /** Throws QuotaError if what is still to be sent does not fit at `folder`; `held` tells what unfinished parts take. */

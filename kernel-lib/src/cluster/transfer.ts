@@ -32,6 +32,11 @@ export interface TransferOptions {
 export interface UploadOptions extends TransferOptions {
   /** Where journals of unfinished uploads are kept; default the cache folder. */
   journals?: string;
+  /**
+   * Big files of the folder that are on the far side already, by their relative paths: absolute paths, on the disk of
+   * `remote`, from which they are moved into place. That they hold these bytes is the caller's word.
+   */
+  have?: ReadonlyMap<string, string>;
 }
 
 /** Options of {@link downloadTree}. */

@@ -9,9 +9,9 @@ import type { ClusterInfo } from "../protocol.js";
 import { scheduler } from "../schedulers/registry.js";
 import { type SiteProfile, storageOf } from "../sites/index.js";
 import { SubmissionBudget } from "./budget.js";
+import { jobRoot } from "./job-root.js";
 import { rememberCluster } from "./known.js";
 import { siteQuotas } from "./site-quota.js";
-import { jobRoot } from "./stage.js";
 
 type Storage = ClusterInfo["storage"][number];
 

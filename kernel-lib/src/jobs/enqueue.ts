@@ -116,15 +116,26 @@ export class Enqueuer {
     const { record, signal } = live;
     if (job.spec.sources.length === 0) return undefined;
     const { prepare } = await import("./prepare.js");
+    const { ShardsAhead } = await import("./ahead.js");
+    const ahead = new ShardsAhead(
+      job.cluster,
+      () => this.#host.lines.open(job.cluster, { interactive: false }),
+      signal,
+    );
     const info = await prepare(job.spec, {
       signal,
+      onShard: (shard) => ahead.add(shard),
       onProgress: (prepared, total, faults) => {
         record.progress = { ...record.progress, prepared, ...(total === undefined ? {} : { preparedTotal: total }) };
         record.faults = faults.slice(0, 1000);
         record.faultCount = faults.length;
         live.changed();
       },
-    }).finally(() => live.changed());
+    }).finally(() => {
+      live.changed();
+      void ahead.end();
+    });
+    await ahead.end();
     record.dataset = { hash: info.hash, pages: info.pages, bytes: info.bytes };
     record.faults = info.faults;
     record.faultCount = info.faultCount;

@@ -16,11 +16,26 @@ import { combineSources } from "../sources/combine.js";
 import { isFault } from "../sources/index.js";
 import { openSource } from "../sources/registry.js";
 
+/** A part of a dataset that is whole and will not change, while the rest is still prepared. */
+export interface ReadyShard {
+  /** Where it is until all pages are prepared; it is moved then. */
+  path: string;
+  bytes: number;
+  sha256: string;
+}
+
 /** What {@link prepare} tells while it works. */
 export interface PrepareOptions {
   signal?: AbortSignal;
   onProgress?: (prepared: number, total: number | undefined, faults: Fault[]) => void;
+  /** Called for each shard as it is closed; not for pages that were prepared before, or that another call prepares. */
+  onShard?: (shard: ReadyShard) => void;
 }
+
+/** Bytes of a shard: of a large dataset all but a little is on its way to the cluster before its last page is prepared. */
+const SHARD_BYTES = 128e6;
+/** Milliseconds for which an interrupted preparation of pages from the network is gone on with: they may change there. */
+const RESUMED = 24 * 3_600_000;
 
 /** Preparations under way in this process, with everybody who wants to hear of each. */
 const RUNNING = new Map<string, { listeners: Set<NonNullable<PrepareOptions["onProgress"]>>; end: Promise<unknown> }>();
@@ -32,7 +47,7 @@ const RUNNING = new Map<string, { listeners: Set<NonNullable<PrepareOptions["onP
 export async function prepare(spec: JobSpec, options: PrepareOptions = {}): Promise<DatasetInfo> {
   const folder = join(cacheDir(), "datasets");
   await mkdir(folder, { recursive: true });
-  const fingerprint = await fingerprintOf(spec);
+  const { fingerprint, stamped } = await fingerprintOf(spec);
   const note = join(folder, `${fingerprint}.json`);
   for (let other = RUNNING.get(fingerprint); other !== undefined; other = RUNNING.get(fingerprint)) {
     if (options.onProgress !== undefined) other.listeners.add(options.onProgress);
@@ -42,17 +57,19 @@ export async function prepare(spec: JobSpec, options: PrepareOptions = {}): Prom
   const listeners = new Set(options.onProgress === undefined ? [] : [options.onProgress]);
   const work = (async () => {
     try {
-      const info = await knownOr(folder, note, () =>
-        write(spec, folder, fingerprint, {
-          ...(options.signal === undefined ? {} : { signal: options.signal }),
-          onProgress: (prepared, total, faults) => {
-            for (const listener of listeners) listener(prepared, total, faults);
-          },
-        }),
-      );
-      const part = `${note}.${randomBytes(4).toString("hex")}.part`;
-      await writeFile(part, `${JSON.stringify({ hash: info.hash })}\n`);
-      await rename(part, note);
+      const known = stamped ? await preparedBefore(folder, note) : undefined;
+      if (known !== undefined) return known;
+      const info = await write(spec, folder, fingerprint, {
+        ...options,
+        onProgress: (prepared, total, faults) => {
+          for (const listener of listeners) listener(prepared, total, faults);
+        },
+      });
+      if (stamped) {
+        const part = `${note}.${randomBytes(4).toString("hex")}.part`;
+        await writeFile(part, `${JSON.stringify({ hash: info.hash })}\n`);
+        await rename(part, note);
+      }
       return info;
     } finally {
       // Before those who wait hear of the end: they look again.
@@ -64,11 +81,10 @@ export async function prepare(spec: JobSpec, options: PrepareOptions = {}): Prom
 }
 
 /** What a note of an earlier preparation leads to, if that is still there. */
-async function knownOr(folder: string, note: string, write: () => Promise<DatasetInfo>): Promise<DatasetInfo> {
-  const known = await readFile(note, "utf8").catch(() => undefined);
-  if (known === undefined) return write();
+async function preparedBefore(folder: string, note: string): Promise<DatasetInfo | undefined> {
+  const known = await readFile(note, "utf8").catch(() => "");
   const hash = /^\{"hash":"([0-9a-f]+)"\}\s*$/.exec(known)?.[1];
-  return hash === undefined ? write() : readManifest(join(folder, hash)).catch(() => write());
+  return hash === undefined ? undefined : readManifest(join(folder, hash)).catch(() => undefined);
 }
 
 /** Waits for what somebody else does. Throws InterruptedError if `signal` aborts first. */
@@ -100,17 +116,22 @@ async function write(
   const lock = join(folder, `.preparing-${fingerprint}.lock`);
   const mine = takeLock(lock);
   const work = join(folder, `.preparing-${fingerprint}${mine ? "" : `-${process.pid}`}`);
+  if (((await stat(work).catch(() => undefined))?.mtimeMs ?? Date.now()) < Date.now() - RESUMED)
+    await rm(work, { recursive: true, force: true });
   let prepared = 0;
   const faults: Fault[] = [];
   try {
-    const info = await writeDataset(all.pages(options.signal === undefined ? {} : { signal: options.signal }), {
+    const signal = options.signal === undefined ? {} : { signal: options.signal };
+    const info = await writeDataset((have) => all.pages({ ...signal, have }), {
       folder: work,
-      ...(options.signal === undefined ? {} : { signal: options.signal }),
+      shardBytes: SHARD_BYTES,
+      ...signal,
       onItem: (item) => {
         if (isFault(item)) faults.push(item.fault);
         else prepared += 1;
         options.onProgress?.(prepared, total, faults);
       },
+      onShard: ({ file, bytes, sha256 }) => options.onShard?.({ path: join(work, file), bytes, sha256 }),
     });
     if (info.pages === 0) {
       const first = info.faults[0];
@@ -133,16 +154,14 @@ async function write(
 
 /**
  * What the pages depend on: the sources' specifications, the state of local files, and this version. A source on the
- * network can't be stamped without asking it, so it is read again; its downloads are cached below.
+ * network can't be stamped without asking it, so it is read again each time; its downloads are cached below.
  */
-async function fingerprintOf(spec: JobSpec): Promise<string> {
+async function fingerprintOf(spec: JobSpec): Promise<{ fingerprint: string; stamped: boolean }> {
   const hash = createHash("sha256");
   hash.update(JSON.stringify([packageVersion(), spec.sources, spec.maxSamples ?? null]));
-  for (const source of spec.sources) {
-    const stamp = await stampOf(source);
-    hash.update(stamp ?? `${Date.now()} ${process.pid} ${Math.random()}`);
-  }
-  return hash.digest("hex").slice(0, 32);
+  const stamps = await Promise.all(spec.sources.map(stampOf));
+  hash.update(JSON.stringify(stamps));
+  return { fingerprint: hash.digest("hex").slice(0, 32), stamped: !stamps.includes(undefined) };
 }
 
 async function stampOf(source: SourceSpec): Promise<string | undefined> {

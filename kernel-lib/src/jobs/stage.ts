@@ -5,10 +5,11 @@
 import { createHash } from "node:crypto";
 import { readdir, readFile } from "node:fs/promises";
 import { join, posix, relative } from "node:path";
-import { uploadTree } from "../cluster/transfer.js";
-import { isMissing, readFile as readRemote, type Sftp, type Transport, writeFile } from "../cluster/transport.js";
+import { type TransferProgress, uploadTree } from "../cluster/transfer.js";
+import { readFile as readRemote, type Sftp, type Transport, writeFile } from "../cluster/transport.js";
 import { readManifest } from "../dataset/index.js";
-import { ConfigError } from "../errors.js";
+import { shardsAhead } from "./ahead.js";
+import { isFolder, jobRoot } from "./job-root.js";
 import type { JobFile, ResolvedJob } from "./plan.js";
 import { checkQuota } from "./site-quota.js";
 
@@ -32,12 +33,18 @@ export async function stageJob(transport: Transport, job: ResolvedJob, options: 
   if (options.dataset?.folder !== undefined) {
     const { folder, hash } = options.dataset;
     const there = posix.join(root, "datasets", hash);
+    const { bytes, shards } = await readManifest(folder);
+    const ahead = await shardsAhead(sftp, root, shards);
     // What lies there already, whole or in part, takes no more than was looked at when it was sent.
     if (!(await isFolder(sftp, there))) {
-      const { bytes, shards } = await readManifest(folder);
-      await checkQuota(job.cluster, transport, root, { bytes, files: shards.length + 4 });
+      const left = shards.filter((s) => !ahead.has(s.file));
+      const need = { bytes: bytes - sum(shards) + sum(left), files: left.length + 4 };
+      await checkQuota(job.cluster, transport, root, need);
     }
-    await uploadTree(transport, folder, there, { signal, onProgress: (p) => options.onProgress(p.bytes, p.total) });
+    const onProgress = (p: TransferProgress) => options.onProgress(p.bytes, p.total);
+    await uploadTree(transport, folder, there, { signal, onProgress, have: ahead });
+    // Somebody else had brought them already.
+    await Promise.all([...ahead.values()].map((path) => sftp.unlink(path).catch(() => undefined)));
   }
   let runner: string | undefined;
   if (job.card !== undefined) {
@@ -63,6 +70,10 @@ export async function stageJob(transport: Transport, job: ResolvedJob, options: 
     if (input !== undefined) await link(sftp, "../input", posix.join(jobDir, "output", "dataset"));
   }
   return jobDir;
+}
+
+function sum(shards: readonly { bytes: number }[]): number {
+  return shards.reduce((total, s) => total + s.bytes, 0);
 }
 
 /** True if the pages of an earlier attempt are still on the cluster. */
@@ -97,57 +108,6 @@ export async function unfinishedTasks(
   }
   const left = [...Array(shards).keys()].filter((task) => !done.has(task));
   return left.length === 0 || left.length === shards ? undefined : left;
-}
-
-/** The folder of all jobs: made if it is missing, its wildcards resolved on the cluster to the one folder they name. */
-export async function jobRoot(transport: Transport, sftp: Sftp, given: string): Promise<string> {
-  let path = given;
-  if (!posix.isAbsolute(path)) path = posix.join(await sftp.realpath("."), path.replace(/^~\//, ""));
-  if (!/[*?[]/.test(path)) {
-    await sftp.mkdir(path, 0o700);
-    return path;
-  }
-  let found = [""];
-  for (const part of path.split("/").slice(1)) {
-    if (!/[*?[]/.test(part)) {
-      found = found.map((f) => `${f}/${part}`);
-      continue;
-    }
-    const pattern = wildcard(part);
-    const next: string[] = [];
-    for (const folder of found) {
-      const entries = await sftp.readdir(folder === "" ? "/" : folder).catch(() => []);
-      for (const entry of entries)
-        if (pattern.test(entry.name) && !entry.name.startsWith(".")) next.push(`${folder}/${entry.name}`);
-    }
-    found = next;
-  }
-  const real: string[] = [];
-  for (const folder of found) if (await isFolder(sftp, folder)) real.push(folder);
-  if (real.length === 1 && real[0] !== undefined) return real[0];
-  throw new ConfigError(
-    real.length === 0
-      ? `job_dir ${JSON.stringify(given)} matches no folder on ${transport.kind === "local" ? "this machine" : "the cluster"}.`
-      : `job_dir ${JSON.stringify(given)} matches ${real.length} folders: ${real.slice(0, 4).join(", ")}.`,
-    "Write it so that it names exactly one.",
-  );
-}
-
-function wildcard(part: string): RegExp {
-  const source = part
-    .replace(/[.+^${}()|\\]/g, "\\$&")
-    .replace(/\*/g, "[^/]*")
-    .replace(/\?/g, "[^/]");
-  return new RegExp(`^${source}$`);
-}
-
-async function isFolder(sftp: Sftp, path: string): Promise<boolean> {
-  try {
-    return (await sftp.stat(path)).type === "directory";
-  } catch (error) {
-    if (isMissing(error)) return false;
-    throw error;
-  }
 }
 
 /** A symbolic link that is there already, from an earlier try, is replaced if it leads elsewhere. */

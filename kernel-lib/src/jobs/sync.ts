@@ -10,9 +10,9 @@ import { isEnd, type JobRecord } from "../protocol.js";
 import type { Observation, Scheduler } from "../schedulers/index.js";
 import { JOB_FILE, JOB_ID, type JobFileContent, parseJobFile } from "./job-file.js";
 import { JobFolder } from "./job-folder.js";
+import { jobRoot } from "./job-root.js";
 import { endOf } from "./outcome.js";
 import { newRecord } from "./records.js";
-import { jobRoot } from "./stage.js";
 
 /** A job.json larger than this is not ours: scripts are at most 4 MiB. */
 const MOST_BYTES = 16 << 20;
