@@ -214,6 +214,41 @@ print("had enough", len(data))
   });
 });
 
+describe("a job that SLURM ended, and does not run again by itself", () => {
+  it("goes on where it stopped after its time limit, every page once", async () => {
+    const pdf = await textPdf(box.home, "limit.pdf", 12, 2);
+    const job = await yale.ocr(pdf).dpi(200).batchSize(1).cpus(1).time("00:01:00").on("key").submit();
+    const { schedulerId } = await when(job, (r) => r.progress.done >= 2);
+    // As a runner that hangs: it does not hear that the limit is near.
+    await bed.root("scancel", "--full", "--signal=STOP", schedulerId ?? "");
+    await job.wait({ bar: false });
+    expect(job.record).toMatchObject({ attempt: 2, earlier: [{ state: "timeout", automatic: true }] });
+    expect(job.record.notes?.join("\n")).toMatch(/time limit of 00:01:00\); attempt 2 goes on where it stopped\./);
+    const first = job.record.earlier?.[0]?.done ?? 0;
+    expect(first).toBeGreaterThanOrEqual(2);
+    expect((await job.results()).rows.map((r) => r.page)).toEqual(Array.from({ length: 12 }, (_, i) => i + 1));
+    // The second attempt did what the first had not: one page at most was under way when it was stopped.
+    const pages = readFileSync(join(job.record.jobDir ?? "", "progress.jsonl"), "utf8").match(/"type": ?"page"/g) ?? [];
+    expect(pages.length).toBe(12);
+  }, 240_000);
+
+  it("is run again when it had to make room", async () => {
+    const node = `${bed.name}02`;
+    const extra = [`#SBATCH --nodelist=${node}`, "#SBATCH --no-requeue"];
+    const script = "#!/bin/bash\n[ -e second ] && exit 0\ntouch second\nsleep 600\n";
+    const job = await yale
+      .run(script, { extra, time: "00:20:00", cpus: 4, memory: "100M", partition: "scavenge" })
+      .on("key")
+      .submit();
+    await when(job, (r) => r.state === "running");
+    await until("the first attempt", () => existsSync(join(job.record.jobDir ?? "", "output", "second")));
+    const stronger = ["--partition=gpu", `--nodelist=${node}`, "--cpus-per-task=8", "--mem=100M", "--wrap=sleep 2"];
+    await bed.as(bed.user, ["sbatch", "--output=/dev/null", ...stronger]);
+    await job.wait({ bar: false });
+    expect(job.record).toMatchObject({ attempt: 2, earlier: [{ state: "preempted", automatic: true }] });
+  });
+});
+
 describe("a job in the queue", () => {
   it("is held and released", async () => {
     const blocker = await yale

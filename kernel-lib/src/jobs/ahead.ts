@@ -16,17 +16,19 @@ import { checkQuota } from "./site-quota.js";
 const FOLDER = "datasets/.ahead";
 /** Bytes from which a shard is sent by itself; smaller ones share their round trips with the rest of the dataset. */
 const LEAST = 8 << 20;
+/** Shards under way at once: while one is compared and named, the other keeps the line full. */
+const AT_ONCE = 2;
 /** Milliseconds after which a shard that no job came for is removed. */
 const KEPT = 7 * 86_400_000;
 
-/** Sends shards, one after another, as they are given. */
+/** Sends shards as they are given. */
 export class ShardsAhead {
   readonly #cluster: ClusterConfig;
   readonly #open: () => Promise<Transport>;
   readonly #signal: AbortSignal;
   readonly #queue: ReadyShard[] = [];
   readonly #sent = { bytes: 0, files: 0 };
-  #work: Promise<void> | undefined;
+  readonly #work = new Set<Promise<void>>();
   #ended = false;
 
   /** `open` gives the line to the cluster if it is there without asking anybody again. */
@@ -40,15 +42,15 @@ export class ShardsAhead {
   add(shard: ReadyShard): void {
     if (this.#ended || shard.bytes < LEAST) return;
     this.#queue.push(shard);
-    this.#work ??= this.#send().finally(() => {
-      this.#work = undefined;
-    });
+    if (this.#work.size === AT_ONCE) return;
+    const work = this.#send().finally(() => this.#work.delete(work));
+    this.#work.add(work);
   }
 
-  /** Begins no other, and resolves when the one that is under way has arrived or failed. */
+  /** Begins no other, and resolves when those that are under way have arrived or failed. */
   async end(): Promise<void> {
     this.#ended = true;
-    await this.#work;
+    await Promise.all(this.#work);
   }
 
   async #send(): Promise<void> {
@@ -68,10 +70,10 @@ export class ShardsAhead {
       return;
     }
     const root = await jobRoot(transport, await transport.sftp(), this.#cluster.jobDir);
-    const need = { bytes: this.#sent.bytes + bytes, files: this.#sent.files + 1 };
-    await checkQuota(this.#cluster, transport, root, need);
+    this.#sent.bytes += bytes;
+    this.#sent.files += 1;
+    await checkQuota(this.#cluster, transport, root, this.#sent);
     await uploadTree(transport, path, posix.join(root, FOLDER, sha256), { signal: this.#signal });
-    Object.assign(this.#sent, need);
   }
 }
 
