@@ -1,10 +1,11 @@
 import { execFileSync, spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import { readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { readManifest, readPage, readResult, readRows, writeDataset } from "../../kernel-lib/src/dataset/index.js";
 import { isFault, type Page, type PageOrFault } from "../../kernel-lib/src/sources/index.js";
+import { openSource } from "../../kernel-lib/src/sources/registry.js";
 import { jpeg } from "../support/material.js";
 import { python, ROOT, Sandbox } from "../support/sandbox.js";
 
@@ -255,6 +256,51 @@ DatasetDict({"train": d, "test": d.select([2])}).save_to_disk(sys.argv[1])`;
     await expect(async () => {
       for await (const _ of readRows(folder, { split: "none" }));
     }).rejects.toThrow(/train, test/);
+  });
+
+  it("are read with every type of theirs, from their folder and from Parquet", async () => {
+    const folder = join(box.home, "types");
+    mkdirSync(folder);
+    execFileSync(python(), [join(ROOT, "test/python/every_type.py"), folder], { env: box.env, stdio: "pipe" });
+    const day = "1875-03-01T00:00:00.000Z";
+    const first = {
+      ...{ uint8: 200, int8: -5, uint64: "4611686018427387909", int64: "-1152921504606846976" },
+      ...{ float16: 1.5, float32: 0.25, float64: 1e300, bool: true, large_string: "größe" },
+      ...{ date32: day, date64: "1999-12-31T00:00:00.000Z", timestamp_s: "1875-03-01T05:06:07.000Z" },
+      ...{ timestamp_us: "2020-01-02T03:04:05.678Z", timestamp_ns: "2020-01-02T03:04:05.678Z" },
+      ...{ time64: 3_723_456_789, duration: 1500, decimal: -12.34, class_label: 1 },
+      ...{ list: ["x", "ü"], fixed_list: [1, 2], large_list: [7, 8], dates: [day] },
+      structs: [
+        { x: 1, word: "w" },
+        { x: 2, word: null },
+      ],
+      nested: { a: { day }, b: [[1], [], [2, 3]] },
+      array: [
+        [1, 2],
+        [3, 4],
+      ],
+      ...{ null: null, thumbnails: [{ bytes: null, path: null }], added: 1 },
+    };
+    const nulls = Object.fromEntries(Object.keys(first).map((name) => [name, null]));
+    const second = {
+      ...nulls,
+      array: [
+        [0, 0],
+        [0, 0],
+      ],
+      large_binary: null,
+      added: 1,
+    };
+    for (const name of ["disk", "rows.parquet"]) {
+      const found: Page[] = [];
+      const source = await openSource({ kind: "dataset", location: join(folder, name) });
+      for await (const item of source.pages()) found.push(item as Page);
+      expect([name, ...found.map((p) => [p.key, p.width, p.metadata])]).toEqual([
+        name,
+        ["a", 4, first],
+        ["b", 4, second],
+      ]);
+    }
   });
 
   it("say in words that they are damaged", async () => {

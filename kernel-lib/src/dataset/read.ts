@@ -4,7 +4,7 @@
  */
 import { open, readFile, stat } from "node:fs/promises";
 import { basename, join } from "node:path";
-import type { RecordBatch, Vector } from "apache-arrow";
+import type { DataType, RecordBatch, Vector } from "apache-arrow";
 import { DatasetError } from "../errors.js";
 import { sniff } from "../images.js";
 import type { Json } from "../protocol.js";
@@ -101,7 +101,11 @@ async function* readBatches(folder: string, split?: string): AsyncGenerator<Reco
   }
 }
 
-/** Rows of a dataset folder as plain objects: int64 as number where it is exact, structs and lists as JSON-like values. */
+/**
+ * Rows of a dataset folder as plain objects: int64 and decimals as number where that is exact, else as text; dates and
+ * times of a day in a year as Date, to the millisecond; times of day and durations as counts of their unit; structs and
+ * lists as JSON-like values.
+ */
 export async function* readRows(folder: string, options: ReadOptions = {}): AsyncGenerator<Record<string, unknown>> {
   const a = await arrow();
   const { from = 0, to = Number.POSITIVE_INFINITY } = options;
@@ -163,22 +167,42 @@ function columnsOf(batch: RecordBatch, wanted?: readonly string[]): Columns {
 
 function rowAt(columns: Columns, i: number, a: typeof import("apache-arrow")): Record<string, unknown> {
   const row: Record<string, unknown> = {};
-  for (const [name, vector] of columns) row[name] = plain(vector?.get(i), a);
+  for (const [name, vector] of columns) row[name] = plain(vector?.get(i), vector?.type, a);
   return row;
 }
 
-/** Arrow's values as ordinary ones. */
-function plain(value: unknown, a: typeof import("apache-arrow")): unknown {
+/** Arrow's values as ordinary ones; `type` tells what the numbers of dates and decimals mean. */
+function plain(value: unknown, type: DataType | undefined, a: typeof import("apache-arrow")): unknown {
   if (value === null || value === undefined) return null;
+  const { DataType } = a;
+  if (DataType.isDictionary(type)) return plain(value, type.dictionary, a);
+  // Milliseconds, with a fraction where the unit is finer.
+  if (DataType.isDate(type) || DataType.isTimestamp(type)) return new Date(Number(value));
+  if (DataType.isDecimal(type)) return decimal(value as Uint32Array, type.scale);
   if (typeof value === "bigint")
     return value >= Number.MIN_SAFE_INTEGER && value <= Number.MAX_SAFE_INTEGER ? Number(value) : String(value);
-  if (typeof value !== "object" || value instanceof Uint8Array || value instanceof Date) return value;
-  if (ArrayBuffer.isView(value)) return [...(value as unknown as Iterable<unknown>)].map((v) => plain(v, a));
-  if (value instanceof a.Vector) return [...value].map((v) => plain(v, a));
+  if (typeof value !== "object" || value instanceof Uint8Array) return value;
+  if (ArrayBuffer.isView(value)) return [...(value as unknown as Iterable<unknown>)].map((v) => plain(v, undefined, a));
+  if (value instanceof a.Vector) return [...value].map((v) => plain(v, value.type, a));
   // Struct rows are proxies that deny having anything but their fields; they give themselves up as JSON.
-  if (value instanceof a.StructRow || value instanceof a.MapRow)
-    return Object.fromEntries(Object.entries(value.toJSON()).map(([k, v]) => [k, plain(v, a)]));
+  if (value instanceof a.StructRow || value instanceof a.MapRow) {
+    const fields = DataType.isMap(type) ? undefined : type?.children;
+    const typeOf = (name: string) =>
+      fields === undefined ? type?.children[0]?.type.children[1]?.type : fields.find((f) => f.name === name)?.type;
+    return Object.fromEntries(Object.entries(value.toJSON()).map(([k, v]) => [k, plain(v, typeOf(k), a)]));
+  }
   return value;
+}
+
+/** A decimal from its words of 32 bits, the lowest first, in two's complement; as text where a number would not be exact. */
+function decimal(words: Uint32Array, scale: number): number | string {
+  let whole = 0n;
+  for (let i = words.length - 1; i >= 0; i--) whole = (whole << 32n) | BigInt(words[i] ?? 0);
+  whole = BigInt.asIntN(32 * words.length, whole);
+  const digits = String(whole < 0n ? -whole : whole).padStart(scale + 1, "0");
+  const point = digits.length - scale;
+  const text = `${whole < 0n ? "-" : ""}${digits.slice(0, point)}${scale > 0 ? `.${digits.slice(point)}` : ""}`;
+  return digits.length <= 15 ? Number(text) : text;
 }
 
 function bytesOf(image: unknown): Uint8Array | undefined {

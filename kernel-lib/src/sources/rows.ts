@@ -116,7 +116,8 @@ function rest(row: DatasetRow, image: string): { [key: string]: Json } {
 function json(value: unknown): Json {
   if (value === undefined || value === null) return null;
   if (typeof value === "bigint") return Number.isSafeInteger(Number(value)) ? Number(value) : String(value);
-  if (value instanceof Date) return value.toISOString();
+  // One beyond the years that JavaScript knows has no text.
+  if (value instanceof Date) return Number.isNaN(value.getTime()) ? null : value.toISOString();
   if (value instanceof Uint8Array) return null;
   if (ArrayBuffer.isView(value)) return Array.from(value as unknown as ArrayLike<number | bigint>, json);
   if (Array.isArray(value)) return value.map(json);
