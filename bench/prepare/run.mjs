@@ -100,12 +100,12 @@ try {
   for (let i = 0; i < 10; i++) images.push(await scan(i));
   const corpus = {
     "born digital, 200 dpi": ["pdf", join(folder, "born.pdf"), 200, 30],
-    "scanned JPEG, 300 dpi": ["pdf", join(folder, "scan.pdf"), 300, 10],
+    "scanned JPEG, 300 dpi": ["pdf", join(folder, "scan.pdf"), 300, 40],
     "scan to be rendered, 200 dpi": ["pdf", join(folder, "stamped.pdf"), 200, 10],
     "folder of images": ["directory", join(folder, "images"), 0, 30],
   };
   await bornDigital(join(folder, "born.pdf"), 30);
-  await scanned(join(folder, "scan.pdf"), images, false);
+  await scanned(join(folder, "scan.pdf"), [...images, ...images, ...images, ...images], false);
   await scanned(join(folder, "stamped.pdf"), images, true);
   mkdirSync(join(folder, "images"));
   for (let i = 0; i < 30; i++) writeFileSync(join(folder, "images", `page${i}.jpg`), images[i % 10]);

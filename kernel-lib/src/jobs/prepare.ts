@@ -59,12 +59,17 @@ export async function prepare(spec: JobSpec, options: PrepareOptions = {}): Prom
     try {
       const known = stamped ? await preparedBefore(folder, note) : undefined;
       if (known !== undefined) return known;
-      const info = await write(spec, folder, fingerprint, {
-        ...options,
-        onProgress: (prepared, total, faults) => {
-          for (const listener of listeners) listener(prepared, total, faults);
+      const info = await write(
+        spec,
+        folder,
+        { fingerprint, stamped },
+        {
+          ...options,
+          onProgress: (prepared, total, faults) => {
+            for (const listener of listeners) listener(prepared, total, faults);
+          },
         },
-      });
+      );
       if (stamped) {
         const part = `${note}.${randomBytes(4).toString("hex")}.part`;
         await writeFile(part, `${JSON.stringify({ hash: info.hash })}\n`);
@@ -99,7 +104,7 @@ async function settled(end: Promise<unknown>, signal: AbortSignal | undefined): 
 async function write(
   spec: JobSpec,
   folder: string,
-  fingerprint: string,
+  { fingerprint, stamped }: Fingerprint,
   options: PrepareOptions,
 ): Promise<DatasetInfo> {
   const sources = await Promise.all(spec.sources.map(openSource));
@@ -116,8 +121,8 @@ async function write(
   const lock = join(folder, `.preparing-${fingerprint}.lock`);
   const mine = takeLock(lock);
   const work = join(folder, `.preparing-${fingerprint}${mine ? "" : `-${process.pid}`}`);
-  if (((await stat(work).catch(() => undefined))?.mtimeMs ?? Date.now()) < Date.now() - RESUMED)
-    await rm(work, { recursive: true, force: true });
+  const began = (await stat(work).catch(() => undefined))?.mtimeMs ?? Number.POSITIVE_INFINITY;
+  if (!stamped && began < Date.now() - RESUMED) await rm(work, { recursive: true, force: true });
   let prepared = 0;
   const faults: Fault[] = [];
   try {
@@ -152,11 +157,17 @@ async function write(
   }
 }
 
+/** Names what pages depend on; `stamped` if that says of every one whether it has changed. */
+interface Fingerprint {
+  fingerprint: string;
+  stamped: boolean;
+}
+
 /**
  * What the pages depend on: the sources' specifications, the state of local files, and this version. A source on the
  * network can't be stamped without asking it, so it is read again each time; its downloads are cached below.
  */
-async function fingerprintOf(spec: JobSpec): Promise<{ fingerprint: string; stamped: boolean }> {
+async function fingerprintOf(spec: JobSpec): Promise<Fingerprint> {
   const hash = createHash("sha256");
   hash.update(JSON.stringify([packageVersion(), spec.sources, spec.maxSamples ?? null]));
   const stamps = await Promise.all(spec.sources.map(stampOf));

@@ -10,6 +10,8 @@ import type { PDFContext, PDFDict, PDFObject, PDFPageLeaf, PDFRawStream, PDFRef 
 /** Bytes that a dictionary, a table of cross references, or a stream of either may have. */
 const MOST_DICT = 4 << 20;
 const MOST_TABLE = 256 << 20;
+/** Bytes of a stream: the largest scans have a tenth of it. */
+const MOST_STREAM = 512 << 20;
 /** Bytes at the end of a file in which `startxref` stands. */
 const TAIL = 2048;
 
@@ -125,6 +127,7 @@ export class PdfObjects {
       if (!isStream) return { object };
       if (!(object instanceof PDFDict)) break;
       const length = this.context.lookup(object.get(PDFName.of("Length")), PDFNumber).asNumber();
+      if (!(length <= MOST_STREAM)) break;
       const data = this.#read(at + begin.length + end.index + end[0].length, length + 16);
       if (!/^\s*endstream/.test(data.subarray(length).toString("latin1"))) break;
       return { object: PDFRawStream.of(object, data.subarray(0, length)) };
