@@ -151,11 +151,13 @@ describe("a job that is pushed when it is done", () => {
       expect(readFileSync(join(e.parentPath, e.name)).includes(TOKEN), join(e.parentPath, e.name)).toBe(false);
   });
 
-  it("is done all the same if it can't be pushed, and says how it is pushed later", async () => {
+  it("is done all the same if it can be neither put where it was wanted nor pushed, and says both", async () => {
     hub.pushed.refuse = 403;
-    const ran = await box.yale("jobs", "ocr", "letters.pdf", "--push-to-hub", "ab123/not-mine", "--wait", "--json");
+    const wishes = ["--output-dir", "letters.pdf", "--push-to-hub", "ab123/not-mine"];
+    const ran = await box.yale("jobs", "ocr", "letters.pdf", ...wishes, "--wait", "--json");
     const record = JSON.parse(ran.stdout);
     expect(record.state).toBe("completed");
+    expect(record.reason).toMatch(/could not be put into .*letters\.pdf/);
     expect(record.reason).toContain("could not be pushed to ab123/not-mine");
     expect(record.reason).toContain(`yale jobs push ${record.id} ab123/not-mine`);
     expect(existsSync(at("ab123/not-mine", "README.md"))).toBe(false);

@@ -198,6 +198,8 @@ export class Driver {
   async #finish(job: ResolvedJob, live: LiveJob, outcome: Outcome): Promise<void> {
     const { record, signal } = live;
     const { output } = record.spec;
+    // The job itself is done; what failed of this can be asked for again.
+    const failed: string[] = [];
     if (outcome.state === "completed" && output !== undefined) {
       live.changed(true);
       try {
@@ -205,8 +207,7 @@ export class Driver {
         record.resultsDir = output;
       } catch (error) {
         signal.throwIfAborted();
-        // The job itself is done; what failed can be asked for again.
-        outcome.reason = `Done, but the results could not be put into ${output}: ${errorData(error).what}`;
+        failed.push(`Done, but the results could not be put into ${output}: ${errorData(error).what}`);
       }
     }
     const { pushToHub } = record.spec;
@@ -221,9 +222,12 @@ export class Driver {
         record.pushedTo = (await results.pushToHub(pushToHub)).url;
       } catch (error) {
         signal.throwIfAborted();
-        outcome.reason = `Done, but the results could not be pushed to ${pushToHub}: ${errorData(error).what} Push them with \`yale jobs push ${record.id} ${pushToHub}\`.`;
+        failed.push(
+          `Done, but the results could not be pushed to ${pushToHub}: ${errorData(error).what} Push them with \`yale jobs push ${record.id} ${pushToHub}\`.`,
+        );
       }
     }
+    if (failed.length > 0) outcome.reason = failed.join(" ");
     live.end(outcome);
   }
 
