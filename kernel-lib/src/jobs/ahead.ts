@@ -59,7 +59,7 @@ export class ShardsAhead {
         await this.#one(shard);
       } catch (error) {
         // A line comes back. What else there is the job will meet itself, and tell.
-        this.#ended = !isOfTheLine(error);
+        if (!isOfTheLine(error)) this.#ended = true;
       }
   }
 

@@ -6,6 +6,7 @@ import type { Transport } from "../cluster/transport.js";
 import { errorData } from "../errors.js";
 import type { JobRecord } from "../protocol.js";
 import { turnOf } from "./after.js";
+import type { ShardsAhead } from "./ahead.js";
 import type { SubmissionBudget } from "./budget.js";
 import { JOB_FILE, jobFileText } from "./job-file.js";
 import { knownCluster } from "./known.js";
@@ -61,9 +62,14 @@ export class Enqueuer {
   async #stage(job: ResolvedJob, live: LiveJob): Promise<void> {
     const { record, signal } = live;
     const { stageJob } = await import("./stage.js");
-    const dataset = (await this.#stagedBefore(job, live)) ?? (await this.#prepare(job, live));
+    const { ShardsAhead } = await import("./ahead.js");
+    const line = () => this.#host.lines.open(job.cluster, { interactive: false, signal });
+    const ahead = new ShardsAhead(job.cluster, line, signal);
+    const dataset = (await this.#stagedBefore(job, live)) ?? (await this.#prepare(job, live, ahead));
     record.state = "uploading";
     live.changed(true);
+    await ahead.end();
+    signal.throwIfAborted();
     await this.#completeByCluster(job, live);
     record.jobDir = await overLine(this.#host.lines, job, live, (transport) =>
       stageJob(transport, job, {
@@ -112,16 +118,14 @@ export class Enqueuer {
     return there ? { hash: dataset.hash } : undefined;
   }
 
-  async #prepare(job: ResolvedJob, live: LiveJob): Promise<{ folder: string; hash: string } | undefined> {
+  async #prepare(
+    job: ResolvedJob,
+    live: LiveJob,
+    ahead: ShardsAhead,
+  ): Promise<{ folder: string; hash: string } | undefined> {
     const { record, signal } = live;
     if (job.spec.sources.length === 0) return undefined;
     const { prepare } = await import("./prepare.js");
-    const { ShardsAhead } = await import("./ahead.js");
-    const ahead = new ShardsAhead(
-      job.cluster,
-      () => this.#host.lines.open(job.cluster, { interactive: false }),
-      signal,
-    );
     const info = await prepare(job.spec, {
       signal,
       onShard: (shard) => ahead.add(shard),
@@ -135,7 +139,6 @@ export class Enqueuer {
       live.changed();
       void ahead.end();
     });
-    await ahead.end();
     record.dataset = { hash: info.hash, pages: info.pages, bytes: info.bytes };
     record.faults = info.faults;
     record.faultCount = info.faultCount;

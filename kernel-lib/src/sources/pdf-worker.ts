@@ -1,5 +1,5 @@
 /** Worker thread that reads PDFs with pdf.js and encodes pages with sharp. One file is kept open at a time. */
-import { type FileHandle, open as openFile, readFile } from "node:fs/promises";
+import { type FileHandle, open as openFile } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 import { parentPort } from "node:worker_threads";
@@ -48,10 +48,8 @@ async function open(path: string, password: string | undefined): Promise<Open> {
   try {
     const { size } = await file.stat();
     if (size >= MOST) throw new TooLarge("The PDF is larger than 4 GiB.");
-    let data: Uint8Array | undefined;
-    if (size <= WHOLE) data = await readFile(path).then((bytes) => new Uint8Array(bytes));
     const doc = await pdfjs.getDocument({
-      ...(data === undefined ? ranges(pdfjs, file, size) : { data }),
+      ...(size > WHOLE ? ranges(pdfjs, file, size) : { data: new Uint8Array(await file.readFile()) }),
       ...(password === undefined ? {} : { password }),
       standardFontDataUrl: folder("standard_fonts"),
       cMapUrl: folder("cmaps"),
