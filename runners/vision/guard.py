@@ -1,10 +1,11 @@
-"""Starts a server in a process group of its own and sees to it that nothing of the group outlives the runner.
+"""Starts a server in a process group of its own and sees to it that nothing of it outlives the runner.
 
-    python guard.py LOG COMMAND...
+    python guard.py SCRATCH LOG COMMAND...
 
 The runner holds the other end of standard input. When that closes, because the runner wants it or because it was killed,
 the group is asked to end, and killed ten seconds later: vLLM waits for its last request for ever, and its engine is a
-child of its own. Ends with the exit code of the server.
+child of its own. A runner that wants it has written a byte before; else the folder SCRATCH is removed as well, which may
+hold gigabytes of compiled kernels on a disk that nobody else clears. Ends with the exit code of the server.
 """
 
 from __future__ import annotations
@@ -12,10 +13,12 @@ from __future__ import annotations
 import ctypes
 import os
 import select
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from typing import Optional
 
 GRACE = 10.0
 # Of prctl(2).
@@ -38,7 +41,7 @@ def _kill(group: int, number: int) -> bool:
         return False
 
 
-def main(log: str, command: list[str]) -> int:
+def main(scratch: str, log: str, command: list[str]) -> int:
     # The batch script's signals are for the runner, which then closes the pipe.
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
@@ -54,19 +57,27 @@ def main(log: str, command: list[str]) -> int:
             restore_signals=True,
             preexec_fn=_before,
         )
-    while child.poll() is None:
-        ready, _, _ = select.select([sys.stdin], [], [], 0.2)
-        if ready and os.read(sys.stdin.fileno(), 1) == b"":
-            _kill(child.pid, signal.SIGTERM)
-            until = time.monotonic() + GRACE
-            while child.poll() is None and time.monotonic() < until:
-                time.sleep(0.05)
-            break
+    said: Optional[bytes] = None
+    while child.poll() is None and said is None:
+        said = _said(0.2)
+    if said is not None:
+        _kill(child.pid, signal.SIGTERM)
+        until = time.monotonic() + GRACE
+        while child.poll() is None and time.monotonic() < until:
+            time.sleep(0.05)
     # Whether it ended by itself or not: what it left behind in its group holds GPU memory.
     _kill(child.pid, signal.SIGKILL)
     code = child.wait()
     _reap(5.0)
+    if (said if said is not None else _said(0)) == b"":
+        shutil.rmtree(scratch, ignore_errors=True)
     return code if code >= 0 else 128 - code
+
+
+def _said(seconds: float) -> Optional[bytes]:
+    """What the runner says within that time: a byte if it wants the end, nothing (`b""`) if it is dead; else None."""
+    ready, _, _ = select.select([sys.stdin], [], [], seconds)
+    return os.read(sys.stdin.fileno(), 1) if ready else None
 
 
 def _reap(seconds: float) -> None:
@@ -88,4 +99,4 @@ def _before() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1], sys.argv[2:]))
+    sys.exit(main(sys.argv[1], sys.argv[2], sys.argv[3:]))

@@ -109,7 +109,7 @@ class Server:
             env.setdefault(name, os.path.join(self._scratch, name.lower()))
         guard = os.path.join(os.path.dirname(os.path.abspath(__file__)), "guard.py")
         self._guard = subprocess.Popen(
-            [sys.executable, "-B", guard, self._log, *self._command, "--host", "127.0.0.1", "--port", str(port)],
+            [sys.executable, "-B", guard, self._scratch, self._log, *self._command, "--host", "127.0.0.1", "--port", str(port)],
             stdin=subprocess.PIPE,
             start_new_session=True,
             env=env,
@@ -170,7 +170,12 @@ class Server:
         guard, self._guard = self._guard, None
         if guard is not None:
             if guard.stdin is not None:
-                guard.stdin.close()
+                try:
+                    guard.stdin.write(b".")
+                    guard.stdin.close()
+                except BrokenPipeError:
+                    # The server has ended by itself, and its guard with it.
+                    pass
             await asyncio.get_running_loop().run_in_executor(None, guard.wait)
 
     async def close(self) -> None:

@@ -1,5 +1,5 @@
 import { type ChildProcess, spawn } from "node:child_process";
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import sharp from "sharp";
@@ -100,6 +100,8 @@ describe.each(Object.keys(RUNNERS))("a job of 500 pages whose runner %s is kille
     mkdirSync(folder);
     writeFileSync(join(folder, "options.json"), JSON.stringify(runner.options));
     writeFileSync(join(folder, "plan.json"), "{}");
+    const scratch = join(folder, "scratch");
+    mkdirSync(scratch);
     const [program = "", ...args] = runner.command;
     const start = () => {
       const child = spawn(program, [...args, "--input", input, "--output", "output", "--options", "options.json"], {
@@ -108,6 +110,7 @@ describe.each(Object.keys(RUNNERS))("a job of 500 pages whose runner %s is kille
           ...box.env,
           PATH: `${join(box.home, "bin")}:${process.env.PATH}`,
           YALE_JOBS_PROGRESS: join(folder, "progress.jsonl"),
+          SLURM_TMPDIR: scratch,
           FAKE_VLLM_PLAN: join(folder, "plan.json"),
           FAKE_VLLM_LOG: join(folder, "requests.jsonl"),
         },
@@ -136,6 +139,7 @@ describe.each(Object.keys(RUNNERS))("a job of 500 pages whose runner %s is kille
       child.kill("SIGKILL");
       await ended;
     }
+    await until("a node's disk without leavings", () => readdirSync(scratch).length === 0);
     const done = events(folder).length;
     expect(done).toBeLessThan(PAGES);
     const last = start();
