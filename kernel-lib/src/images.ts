@@ -171,22 +171,15 @@ function notAnImage(bytes: Uint8Array): string {
 }
 
 /**
- * A PNG that states its resolution, in pixels an inch: its pHYs chunk (PNG 11.3.4.3, pixels a metre) as sharp wrote it or
- * a new one. sharp's own way to state it makes colours of an image in grey.
+ * Makes a PNG of sharp's state its resolution, in pixels an inch, in the pHYs chunk (PNG 11.3.4.3, pixels a metre) that
+ * sharp writes into every one behind IHDR. Its own way to state it makes colours of an image in grey.
  */
-export function pngOfDensity(png: Buffer, dpi: number): Buffer {
-  const chunk = Buffer.alloc(21);
-  chunk.writeUInt32BE(9, 0);
-  chunk.write("pHYs", 4, "latin1");
+export function setDensity(png: Buffer, dpi: number): void {
+  const at = 37;
+  if (ascii(png, at, 4) !== "pHYs") throw new Error("sharp has written no pHYs chunk behind IHDR.");
   const perMetre = Math.round(dpi / 0.0254);
-  chunk.writeUInt32BE(perMetre, 8);
-  chunk.writeUInt32BE(perMetre, 12);
-  chunk[16] = 1;
-  chunk.writeUInt32BE(crc32(chunk.subarray(4, 17)), 17);
-  // Behind the signature and IHDR, before the pixels.
-  let at = 33;
-  for (let next = at; next + 8 < png.length && ascii(png, next + 4, 4) !== "IDAT"; next += 12 + png.readUInt32BE(next))
-    if (ascii(png, next + 4, 4) === "pHYs") at = next;
-  const end = ascii(png, at + 4, 4) === "pHYs" ? at + chunk.length : at;
-  return Buffer.concat([png.subarray(0, at), chunk, png.subarray(end)]);
+  png.writeUInt32BE(perMetre, at + 4);
+  png.writeUInt32BE(perMetre, at + 8);
+  png[at + 12] = 1;
+  png.writeUInt32BE(crc32(png.subarray(at, at + 13)), at + 13);
 }

@@ -609,7 +609,9 @@ describe("an upload", () => {
       fs.copyFileSync(join(near, "tree", name), join(far, name));
       execFileSync("chown", [bed.user, join(far, name)]);
     }
-    fs.writeSync(fs.openSync(join(far, "wrong"), "r+"), "other bytes", 5 * MIB);
+    const wrong = fs.openSync(join(far, "wrong"), "r+");
+    fs.writeSync(wrong, "other bytes", 5 * MIB);
+    fs.closeSync(wrong);
     const have = new Map(["there", "wrong", "missing"].map((name) => [name, join(far, name)]));
     const first = await watch((kill) => ({ at: { bytes: 10 * MIB, run: kill } }));
     const tree = join(near, "tree");

@@ -33,13 +33,13 @@ export async function stageJob(transport: Transport, job: ResolvedJob, options: 
   if (options.dataset?.folder !== undefined) {
     const { folder, hash } = options.dataset;
     const there = posix.join(root, "datasets", hash);
-    const { bytes, shards } = await readManifest(folder);
+    const { shards } = await readManifest(folder);
     const ahead = await shardsAhead(sftp, root, shards);
     // What lies there already, whole or in part, takes no more than was looked at when it was sent.
     if (!(await isFolder(sftp, there))) {
       const left = shards.filter((s) => !ahead.has(s.file));
-      const need = { bytes: bytes - sum(shards) + sum(left), files: left.length + 4 };
-      await checkQuota(job.cluster, transport, root, need);
+      const bytes = left.reduce((sum, s) => sum + s.bytes, 0);
+      await checkQuota(job.cluster, transport, root, { bytes, files: left.length + 4 });
     }
     const onProgress = (p: TransferProgress) => options.onProgress(p.bytes, p.total);
     await uploadTree(transport, folder, there, { signal, onProgress, have: ahead });
@@ -70,10 +70,6 @@ export async function stageJob(transport: Transport, job: ResolvedJob, options: 
     if (input !== undefined) await link(sftp, "../input", posix.join(jobDir, "output", "dataset"));
   }
   return jobDir;
-}
-
-function sum(shards: readonly { bytes: number }[]): number {
-  return shards.reduce((total, s) => total + s.bytes, 0);
 }
 
 /** True if the pages of an earlier attempt are still on the cluster. */

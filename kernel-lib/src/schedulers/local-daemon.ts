@@ -19,6 +19,7 @@ import { cpus } from "node:os";
 import { delimiter, dirname, join, resolve } from "node:path";
 import { dropLock, identity, lives, takeLock } from "../process.js";
 import { isEnd } from "../protocol.js";
+import { AWAIT_CHILD } from "./await-child.js";
 import {
   bootId,
   isCancelled,
@@ -48,16 +49,13 @@ const TICK = 250;
 
 /**
  * Runs the batch script in a shell whose exit code is surely written down, and passes nothing on by itself: `trap :`
- * keeps this shell alive through signals to the group, and unlike ignoring them is not inherited by the script. The last
- * wait gives the exit code, which an earlier one that was cut short by a signal has not told.
+ * keeps this shell alive through signals to the group, and unlike ignoring them is not inherited by the script.
  */
 const WRAPPER = `trap : TERM INT USR1 USR2 HUP
 /bin/bash "$2" &
-shell=$!
-echo "$shell" > "$1/shell"
-wait "$shell"
-while kill -0 "$shell" 2>/dev/null; do wait "$shell"; done
-wait "$shell"; code=$?
+child=$!
+echo "$child" > "$1/shell"
+${AWAIT_CHILD}
 echo "$code" > "$1/exit.part"; mv "$1/exit.part" "$1/exit"`;
 
 /** Commands of SLURM's that batch scripts use to ask to be run again. */

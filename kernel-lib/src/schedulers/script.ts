@@ -6,6 +6,7 @@ import { command, quote } from "../cluster/shell.js";
 import { UsageError } from "../errors.js";
 import { checkCount, checkGpus, checkMemory, checkTime, checkVariable, checkWord, timeSeconds } from "../options.js";
 import type { JobSpec } from "../protocol.js";
+import { AWAIT_CHILD } from "./await-child.js";
 import type { ScriptPlan } from "./index.js";
 import { checkExtras } from "./script-extra.js";
 
@@ -38,11 +39,7 @@ ${spec.kind === "run" ? "cd output || exit 66\n" : ""}${command(plan.command)} &
 child=$!
 ${spec.kind === "ocr" ? `trap 'kill -USR1 "$child" 2>/dev/null' USR1` : "# A script that knows nothing of the warning would die of it.\ntrap : USR1"}
 trap 'kill -TERM "$child" 2>/dev/null' TERM
-wait "$child"
-# wait returns early when a signal was trapped; the child may still be closing its files.
-while kill -0 "$child" 2>/dev/null; do wait "$child"; done
-# Once more: of a child that ended while a signal was passed on, wait has told the signal, not the exit code.
-wait "$child"; code=$?
+${AWAIT_CHILD}
 ${spec.kind === "ocr" ? AGAIN : ""}
 # For whoever finds this folder when the scheduler has forgotten the job.
 echo "$code" > ${exitFile(plan)}

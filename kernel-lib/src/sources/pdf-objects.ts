@@ -88,7 +88,7 @@ export class PdfObjects {
   #load(number: number): PDFObject | undefined {
     const place = this.#places.get(number);
     if (place === undefined || place === null) return undefined;
-    if ("at" in place) return this.#objectAt(place.at, number).object;
+    if ("at" in place) return this.#objectAt(place.at, number);
     const { PDFRawStream, PDFObjectStreamParser, PDFRef } = this.#lib;
     const stream = this.#load(place.stream);
     if (!(stream instanceof PDFRawStream)) throw new Error("no stream of objects");
@@ -110,7 +110,7 @@ export class PdfObjects {
   }
 
   /** The object that begins at `at`, which has to be the one with that number. */
-  #objectAt(at: number, number?: number): { object: PDFObject } {
+  #objectAt(at: number, number?: number): PDFObject {
     const { PDFDict, PDFName, PDFNumber, PDFObjectParser, PDFRawStream } = this.#lib;
     for (let most = 4096; most <= MOST_DICT; most *= 8) {
       const bytes = this.#read(at, most);
@@ -124,13 +124,13 @@ export class PdfObjects {
       const isStream = end[0] !== "endobj";
       const body = bytes.subarray(begin.length, begin.length + end.index + (isStream ? 2 : 0));
       const object = PDFObjectParser.forBytes(body, this.context).parseObject();
-      if (!isStream) return { object };
+      if (!isStream) return object;
       if (!(object instanceof PDFDict)) break;
       const length = this.context.lookup(object.get(PDFName.of("Length")), PDFNumber).asNumber();
       if (!(length <= MOST_STREAM)) break;
       const data = this.#read(at + begin.length + end.index + end[0].length, length + 16);
       if (!/^\s*endstream/.test(data.subarray(length).toString("latin1"))) break;
-      return { object: PDFRawStream.of(object, data.subarray(0, length)) };
+      return PDFRawStream.of(object, data.subarray(0, length));
     }
     throw new Error(`no object at ${at}`);
   }
@@ -189,7 +189,7 @@ export class PdfObjects {
   /** A table as a stream; returns its dictionary, which is the trailer too. */
   #stream(at: number): PDFDict {
     const { PDFArray, PDFName, PDFNumber, PDFRawStream } = this.#lib;
-    const { object } = this.#objectAt(at);
+    const object = this.#objectAt(at);
     if (!(object instanceof PDFRawStream)) throw new Error("no cross references");
     const { dict } = object;
     const numbers = (name: string): number[] | undefined =>

@@ -5,7 +5,7 @@ import { dirname, join } from "node:path";
 import { parentPort } from "node:worker_threads";
 import type { Canvas } from "@napi-rs/canvas";
 import type { PDFDocumentProxy } from "pdfjs-dist";
-import { pngOfDensity } from "../images.js";
+import { setDensity } from "../images.js";
 import type { Json } from "../protocol.js";
 import { type PassThrough, passThrough } from "./pdf-passthrough.js";
 import type { PdfAnswer, PdfInfo, PdfPage, PdfRequest } from "./pdf-pool.js";
@@ -20,13 +20,17 @@ const RANGE = 1 << 20;
 /** pdf.js keeps a map of a file in one array of its length, and Node 20 has none that is longer. */
 const MOST = 2 ** 32 - 1;
 
+/** Bytes at the end of a file in which its end is marked. */
+const END = 2048;
+
 class TooLarge extends Error {}
 
 interface Open {
   path: string;
   password: string | undefined;
+  file: FileHandle;
+  size: number;
   doc: PDFDocumentProxy;
-  close: () => Promise<void>;
 }
 
 let current: Open | undefined;
@@ -39,7 +43,8 @@ console.warn = console.log;
 
 async function open(path: string, password: string | undefined): Promise<Open> {
   if (current !== undefined && current.path === path && current.password === password) return current;
-  await current?.close();
+  await current?.doc.loadingTask.destroy();
+  await current?.file.close();
   current = undefined;
   const pdfjs = await import("pdfjs-dist/legacy/build/pdf.mjs");
   const home = dirname(createRequire(import.meta.url).resolve("pdfjs-dist/package.json"));
@@ -61,15 +66,7 @@ async function open(path: string, password: string | undefined): Promise<Open> {
       useSystemFonts: false,
       verbosity: pdfjs.VerbosityLevel.WARNINGS,
     }).promise;
-    current = {
-      path,
-      password,
-      doc,
-      close: async () => {
-        await doc.loadingTask.destroy();
-        await file.close();
-      },
-    };
+    current = { path, password, file, size, doc };
     return current;
   } catch (error) {
     await file.close();
@@ -91,7 +88,7 @@ function ranges(pdfjs: typeof import("pdfjs-dist"), file: FileHandle, size: numb
 }
 
 async function info(request: PdfRequest): Promise<PdfInfo> {
-  const { doc } = await open(request.path, request.password);
+  const { file, size, doc } = await open(request.path, request.password);
   const labels = await doc.getPageLabels().catch(() => null);
   const meta = await doc.getMetadata().catch(() => undefined);
   const metadata: { [key: string]: Json } = {};
@@ -102,20 +99,9 @@ async function info(request: PdfRequest): Promise<PdfInfo> {
       /^(Title|Author|Subject|Keywords|Creator|Producer|CreationDate|ModDate)$/.test(name)
     )
       metadata[name.charAt(0).toLowerCase() + name.slice(1)] = value.slice(0, 2000);
-  const truncated = !(await endOf(request.path)).includes("%%EOF");
+  const end = await file.read(Buffer.alloc(END), 0, END, Math.max(0, size - END));
+  const truncated = !end.buffer.subarray(0, end.bytesRead).includes("%%EOF");
   return { pages: doc.numPages, metadata, truncated, ...(labels === null ? {} : { labels }) };
-}
-
-/** The last 2 KiB of a file, in which its end is marked. */
-async function endOf(path: string): Promise<Buffer> {
-  const file = await openFile(path, "r");
-  try {
-    const { size } = await file.stat();
-    const { buffer, bytesRead } = await file.read(Buffer.alloc(2048), 0, 2048, Math.max(0, size - 2048));
-    return buffer.subarray(0, bytesRead);
-  } finally {
-    await file.close();
-  }
 }
 
 async function page(request: PdfRequest & { type: "page" }): Promise<PdfPage> {
@@ -164,7 +150,8 @@ async function render(doc: PDFDocumentProxy, number: number, dpi: number): Promi
           ? sharp(pixels, { raw: { width, height, channels: 4 } }).removeAlpha()
           : sharp(grey, { raw: { width, height, channels: 1 } }).toColourspace("b-w");
       // OCR engines size their filters by the resolution that the image states.
-      const image = pngOfDensity(await raw.png({ compressionLevel: PNG_LEVEL }).toBuffer(), scale * 72);
+      const image = await raw.png({ compressionLevel: PNG_LEVEL }).toBuffer();
+      setDensity(image, scale * 72);
       const metadata: { [key: string]: Json } = { dpi: Math.round((scale * 72) / (pdfPage.userUnit || 1)) };
       const fonts = warnings.find(
         (w) => /font/i.test(w) && /(substitut|missing|unable|not embedded|standardFontDataUrl)/i.test(w),
