@@ -99,14 +99,14 @@ try {
   const images = [];
   for (let i = 0; i < 10; i++) images.push(await scan(i));
   const corpus = {
-    "born digital, 200 dpi": ["pdf", join(folder, "born.pdf"), 200, 30],
+    "born digital, 200 dpi": ["pdf", join(folder, "born.pdf"), 200, 100],
     "scanned JPEG, 300 dpi": ["pdf", join(folder, "scan.pdf"), 300, 40],
-    "scan to be rendered, 200 dpi": ["pdf", join(folder, "stamped.pdf"), 200, 10],
+    "scan to be rendered, 200 dpi": ["pdf", join(folder, "stamped.pdf"), 200, 30],
     "folder of images": ["directory", join(folder, "images"), 0, 30],
   };
-  await bornDigital(join(folder, "born.pdf"), 30);
+  await bornDigital(join(folder, "born.pdf"), 100);
   await scanned(join(folder, "scan.pdf"), [...images, ...images, ...images, ...images], false);
-  await scanned(join(folder, "stamped.pdf"), images, true);
+  await scanned(join(folder, "stamped.pdf"), [...images, ...images, ...images], true);
   mkdirSync(join(folder, "images"));
   for (let i = 0; i < 30; i++) writeFileSync(join(folder, "images", `page${i}.jpg`), images[i % 10]);
 

@@ -212,6 +212,76 @@ describe("rendered pages", () => {
   });
 });
 
+describe("JPEGs on pages that must be rendered", () => {
+  /** The page as poppler draws it, and as we do, both small; the mean difference of their values. */
+  async function differs(path: string, number: number): Promise<number> {
+    const page = (await pagesOf(path, { dpi: 144 }))[number - 1] as Page;
+    expect(page.mime).toBe("image/png");
+    const theirs = execFileSync("pdftoppm", ["-png", "-r", "144", "-f", `${number}`, "-l", `${number}`, path], {
+      maxBuffer: 1 << 28,
+    });
+    const raw = (image: Uint8Array) =>
+      sharp(image).resize(75, 100).removeAlpha().toColourspace("srgb").raw().toBuffer();
+    const [a, b] = [await raw(page.image), await raw(theirs)];
+    expect(a.length).toBe(b.length);
+    return a.reduce((sum, value, i) => sum + Math.abs(value - (b[i] ?? 0)), 0) / a.length;
+  }
+
+  it.each([
+    ["in colour", async () => scan],
+    ["in grey", async () => sharp(scan).greyscale().jpeg().toBuffer()],
+    // Every reader has its own way from CMYK to a screen.
+    ["in CMYK", async () => sharp(scan).toColourspace("cmyk").jpeg().toBuffer(), 20],
+    ["with a profile of their own", async () => sharp(scan).withIccProfile("p3").jpeg().toBuffer()],
+    [
+      "that are turned by their EXIF",
+      async () =>
+        sharp(scan)
+          .withExif({ IFD0: { Orientation: "6" } })
+          .jpeg()
+          .toBuffer(),
+    ],
+  ])("%s look as in poppler, on every page that has them", async (name, make, most = 3) => {
+    const doc = await PDFDocument.create();
+    const image = await doc.embedJpg(await make());
+    for (let i = 0; i < 3; i++) {
+      const page = doc.addPage([300, 400]);
+      page.drawImage(image, { x: 0, y: 0, width: 300, height: 400 });
+      page.drawText("seen", { x: 200, y: 20, size: 12 });
+    }
+    const path = join(box.home, `${name}.pdf`);
+    writeFileSync(path, await doc.save());
+    for (const number of [1, 3]) expect(await differs(path, number)).toBeLessThan(most);
+  });
+
+  it("inside the page's own text look as in poppler", async () => {
+    const parts = [
+      Buffer.from("q 300 0 0 400 0 0 cm BI /W 600 /H 800 /BPC 8 /CS /RGB /F /DCT ID "),
+      scan,
+      Buffer.from("\nEI Q 0 0 1 rg 10 10 50 50 re f"),
+    ];
+    const doc = await PDFDocument.create();
+    const page = doc.addPage([300, 400]);
+    page.node.set(PDFName.of("Contents"), doc.context.register(doc.context.stream(Buffer.concat(parts))));
+    const path = join(box.home, "inline.pdf");
+    writeFileSync(path, await doc.save());
+    expect(await differs(path, 1)).toBeLessThan(3);
+  });
+
+  it("that are cut off are drawn as far as they go", async () => {
+    const path = await withScan("cut-inside.pdf", (page) => page.drawText("seen", { x: 200, y: 20 }));
+    const bytes = readFileSync(path);
+    const start = bytes.indexOf(Buffer.from([0xff, 0xd8, 0xff]));
+    bytes.fill(0, start + Math.floor(scan.length / 2), start + scan.length);
+    writeFileSync(path, bytes);
+    const { data } = await sharp((await only(path, { dpi: 144 })).image)
+      .raw()
+      .toBuffer({ resolveWithObject: true });
+    expect(data.length).toBe(600 * 800 * 3);
+    expect(await differs(path, 1)).toBeLessThan(10);
+  });
+});
+
 describe("PDF files", () => {
   it("keep order, labels, source and title, whatever they hold", async () => {
     const doc = await PDFDocument.load(readFileSync(await textPdf(box.home, "labels.pdf", 12)));

@@ -7,6 +7,7 @@ import type { Canvas } from "@napi-rs/canvas";
 import type { PDFDocumentProxy } from "pdfjs-dist";
 import { setDensity } from "../images.js";
 import type { Json } from "../protocol.js";
+import { installJpegDecoder } from "./pdf-jpeg.js";
 import { type PassThrough, passThrough } from "./pdf-passthrough.js";
 import type { PdfAnswer, PdfInfo, PdfPage, PdfRequest } from "./pdf-pool.js";
 
@@ -17,11 +18,16 @@ const PNG_LEVEL = 2;
 /** Bytes up to which a file is read at once; of a larger one only what is asked for, so many bytes at a time. */
 const WHOLE = 32 << 20;
 const RANGE = 1 << 20;
+/** Bytes of a file that is read in parts after which it is opened again, since pdf.js lets go of none of them. */
+const AGAIN = 64 << 20;
 /** pdf.js keeps a map of a file in one array of its length, and Node 20 has none that is longer. */
 const MOST = 2 ** 32 - 1;
 
 /** Bytes at the end of a file in which its end is marked. */
 const END = 2048;
+
+/** A white pixel, opaque, as a signed integer. */
+const WHITE = -1;
 
 class TooLarge extends Error {}
 
@@ -30,19 +36,29 @@ interface Open {
   password: string | undefined;
   file: FileHandle;
   size: number;
+  /** Of a file that is read in parts: the bytes that pdf.js has by now, and keeps. */
+  range?: { loaded: number };
   doc: PDFDocumentProxy;
 }
 
 let current: Open | undefined;
 let scans: { path: string; of: number; through: PassThrough } | undefined;
+let sheet: Canvas | undefined;
 /** What pdf.js warned of while the present page was made. */
 let warnings: string[] = [];
 // pdf.js has no other way to tell of an image or font that it left out.
 console.log = (...words: unknown[]) => void warnings.push(words.join(" "));
 console.warn = console.log;
+installJpegDecoder();
 
 async function open(path: string, password: string | undefined): Promise<Open> {
-  if (current !== undefined && current.path === path && current.password === password) return current;
+  if (
+    current !== undefined &&
+    current.path === path &&
+    current.password === password &&
+    (current.range?.loaded ?? 0) < AGAIN
+  )
+    return current;
   await current?.doc.loadingTask.destroy();
   await current?.file.close();
   current = undefined;
@@ -53,8 +69,11 @@ async function open(path: string, password: string | undefined): Promise<Open> {
   try {
     const { size } = await file.stat();
     if (size >= MOST) throw new TooLarge("The PDF is larger than 4 GiB.");
+    const range = size > WHOLE ? rangesOf(pdfjs, file, size) : undefined;
     const doc = await pdfjs.getDocument({
-      ...(size > WHOLE ? ranges(pdfjs, file, size) : { data: new Uint8Array(await file.readFile()) }),
+      ...(range === undefined
+        ? { data: new Uint8Array(await file.readFile()) }
+        : { range, rangeChunkSize: RANGE, disableAutoFetch: true, disableStream: true }),
       ...(password === undefined ? {} : { password }),
       standardFontDataUrl: folder("standard_fonts"),
       cMapUrl: folder("cmaps"),
@@ -62,11 +81,12 @@ async function open(path: string, password: string | undefined): Promise<Open> {
       wasmUrl: folder("wasm"),
       iccUrl: folder("iccs"),
       isEvalSupported: false,
+      isImageDecoderSupported: true,
       disableFontFace: true,
       useSystemFonts: false,
       verbosity: pdfjs.VerbosityLevel.WARNINGS,
     }).promise;
-    current = { path, password, file, size, doc };
+    current = { path, password, file, size, doc, ...(range === undefined ? {} : { range }) };
     return current;
   } catch (error) {
     await file.close();
@@ -75,16 +95,17 @@ async function open(path: string, password: string | undefined): Promise<Open> {
 }
 
 /** A file that is read where pdf.js wants it, and never as a whole. */
-function ranges(pdfjs: typeof import("pdfjs-dist"), file: FileHandle, size: number) {
-  const range = new pdfjs.PDFDataRangeTransport(size, null);
+function rangesOf(pdfjs: typeof import("pdfjs-dist"), file: FileHandle, size: number) {
+  const range = Object.assign(new pdfjs.PDFDataRangeTransport(size, null), { loaded: 0 });
   range.requestDataRange = (begin, end) => {
     const bytes = new Uint8Array(end - begin);
+    range.loaded += bytes.length;
     // pdf.js would wait for ever for what can't be read: the failure ends this worker, and the pool says why.
     void file.read(bytes, 0, bytes.length, begin).then(({ bytesRead }) => {
       range.onDataRange(begin, bytes.subarray(0, bytesRead));
     });
   };
-  return { range, rangeChunkSize: RANGE, disableAutoFetch: true, disableStream: true };
+  return range;
 }
 
 async function info(request: PdfRequest): Promise<PdfInfo> {
@@ -128,13 +149,11 @@ async function render(doc: PDFDocumentProxy, number: number, dpi: number): Promi
     // Rounded up, a 300 dpi scan of 2480 pixels would be resampled to 2481.
     const width = Math.max(1, Math.round(viewport.width));
     const height = Math.max(1, Math.round(viewport.height));
-    const factory = doc.canvasFactory as {
-      create(w: number, h: number): { canvas: Canvas };
-      destroy(c: { canvas: Canvas }): void;
-    };
-    const target = factory.create(width, height);
+    const canvas = sheetOf(doc, width, height);
+    let drawn = false;
     try {
-      await pdfPage.render({ canvas: target.canvas as never, viewport, background: "white" }).promise;
+      await pdfPage.render({ canvas: canvas as never, viewport, background: "white" }).promise;
+      drawn = true;
       const lost = warnings.find((w) =>
         /JpxError|Jbig2Error|JpegError|Unable to decode image|Dependent image isn't ready|getOperatorList - ignoring/i.test(
           w,
@@ -143,7 +162,7 @@ async function render(doc: PDFDocumentProxy, number: number, dpi: number): Promi
       if (lost !== undefined)
         throw new Error(`A part of the page can't be decoded (${lost.replace(/^Warning: /, "").slice(0, 200)}).`);
       const { default: sharp } = await import("sharp");
-      const pixels = target.canvas.data();
+      const pixels = canvas.data();
       const grey = greyOf(pixels);
       const raw =
         grey === undefined
@@ -159,7 +178,8 @@ async function render(doc: PDFDocumentProxy, number: number, dpi: number): Promi
       if (fonts !== undefined) metadata.warning = fonts.slice(0, 200);
       return { image, mime: "image/png", width, height, metadata };
     } finally {
-      factory.destroy(target);
+      // What broke off may have left a clip or a transform behind.
+      if (!drawn) sheet = undefined;
     }
   } finally {
     pdfPage.cleanup();
@@ -167,17 +187,33 @@ async function render(doc: PDFDocumentProxy, number: number, dpi: number): Promi
 }
 
 /**
+ * A canvas to draw the page on, the one before if the size is the same: each is 15 MB outside the heap, and the collector
+ * runs the more often the more of them there are.
+ */
+function sheetOf(doc: PDFDocumentProxy, width: number, height: number): Canvas {
+  if (sheet?.width !== width || sheet.height !== height)
+    sheet = (doc.canvasFactory as { create(w: number, h: number): { canvas: Canvas } }).create(width, height).canvas;
+  return sheet;
+}
+
+/**
  * The page as one byte a pixel, if every pixel is grey: most pages of text are, and a third of the bytes is encoded in
  * well under half the time, with nothing lost. Pages are drawn on white, so no pixel is transparent.
  */
 function greyOf(rgba: Buffer): Uint8Array | undefined {
-  const pixels = new Uint32Array(rgba.buffer, rgba.byteOffset, rgba.length / 4);
-  const grey = new Uint8Array(pixels.length);
-  for (let i = 0; i < pixels.length; i++) {
-    const pixel = pixels[i] ?? 0;
-    // Red against green, and green against blue.
-    if (((pixel ^ (pixel >>> 8)) & 0xffff) !== 0) return undefined;
-    grey[i] = pixel;
+  const pixels = new Int32Array(rgba.buffer, rgba.byteOffset, rgba.length / 4);
+  const grey = new Uint8Array(pixels.length).fill(WHITE & 0xff);
+  const at = (i: number) => pixels[i] as number;
+  for (let start = 0; start < pixels.length; start += 4) {
+    const end = Math.min(start + 4, pixels.length);
+    // Most of a page is paper, and four pixels of it take as long as one.
+    if (end - start === 4 && (at(start) & at(start + 1) & at(start + 2) & at(start + 3)) === WHITE) continue;
+    for (let i = start; i < end; i++) {
+      const pixel = at(i);
+      // Red against green, and green against blue.
+      if (((pixel ^ (pixel >>> 8)) & 0xffff) !== 0) return undefined;
+      grey[i] = pixel;
+    }
   }
   return grey;
 }
