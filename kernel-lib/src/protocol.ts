@@ -97,6 +97,8 @@ export interface JobSpec {
   resources: Resources;
   /** Split the pages over so many array tasks; absent is 1. */
   shards?: number;
+  /** It is submitted when the first pages are on the cluster; the others come while it waits and runs. For kind `ocr`. */
+  startEarly?: boolean;
   /** Ids of jobs that must have ended before this one starts. */
   after?: { job: string; condition: "afterok" | "afterany" }[];
   /** How often it is run again by itself after a failure that may pass; absent is 3, 0 is never. */
@@ -241,6 +243,8 @@ export interface JobRecord {
   /** Absolute path of the job folder, on the cluster or here. */
   jobDir?: string;
   dataset?: { hash: string; pages: number; bytes: number };
+  /** True while pages still come to a job that was submitted on the first of them. */
+  coming?: boolean;
   /** Pages that the source could not give, at most the first 1,000. */
   faults: Fault[];
   /** How many there were in all. */
@@ -294,6 +298,7 @@ export interface LogChunk {
  */
 export type RunnerEvent = { n: number; time: string } & (
   | { type: "start"; total: number; done: number; attempt: number }
+  | { type: "total"; total: number }
   | { type: "phase"; message: string }
   | { type: "page"; key: string; seconds: number }
   | { type: "error"; key: string; reason: string }

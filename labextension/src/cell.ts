@@ -45,6 +45,7 @@ export function cellOf(spec: JobSpec, folder?: string): string {
   for (const [name, value] of Object.entries(spec.labels ?? {})) call("label", name, value);
   if (spec.output !== undefined) call("output", near(spec.output));
   if (spec.pushToHub !== undefined) call("pushToHub", spec.pushToHub);
+  if (spec.startEarly === true) calls.push("  .startEarly()");
   let head: string;
   // Without a source the builder must be told at once where the pages are.
   const there = spec.datasetPath === undefined ? "" : `, ${literal({ datasetPath: spec.datasetPath })}`;

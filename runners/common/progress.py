@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from datetime import datetime, timezone
 from typing import Any, Optional
 
@@ -14,6 +15,7 @@ class Progress:
     def __init__(self, path: Optional[str] = None) -> None:
         self._path = path or os.environ.get("YALE_JOBS_PROGRESS") or "progress.jsonl"
         self._n = 0
+        self._lock = threading.Lock()
         try:
             with open(self._path, "rb") as file:
                 data = file.read()
@@ -26,13 +28,14 @@ class Progress:
             self._file.write("\n")
 
     def write(self, type: str, **fields: Any) -> None:
-        """Writes one event."""
-        self._n += 1
+        """Writes one event. May be called by any thread."""
         now = datetime.now(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        line = {"n": self._n, "time": now, "type": type, **fields}
-        # No spaces: the batch script counts `"type":"page"`.
-        self._file.write(json.dumps(line, ensure_ascii=False, separators=(",", ":")) + "\n")
-        self._file.flush()
+        with self._lock:
+            self._n += 1
+            line = {"n": self._n, "time": now, "type": type, **fields}
+            # No spaces: the batch script counts `"type":"page"`.
+            self._file.write(json.dumps(line, ensure_ascii=False, separators=(",", ":")) + "\n")
+            self._file.flush()
 
     def page(self, key: str, seconds: float) -> None:
         """A page that went well."""

@@ -30,6 +30,9 @@ export class ProgressWriter {
   start(about: { total: number; done: number; attempt: number }): void {
     this.write({ type: "start", ...about });
   }
+  total(total: number): void {
+    this.write({ type: "total", total });
+  }
   page(key: string, seconds: number): void {
     this.write({ type: "page", key, seconds: Math.round(seconds * 1000) / 1000 });
   }

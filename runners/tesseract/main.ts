@@ -42,7 +42,7 @@
 import { readFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { parseArgs } from "node:util";
-import { readRows } from "../../kernel-lib/src/dataset/read.js";
+import { Input } from "../common/input.js";
 import { Output, type OutputRow, Refused } from "../common/output.js";
 import { ProgressWriter } from "../common/progress.js";
 import { shardOf, shardRange } from "../common/shard.js";
@@ -50,6 +50,8 @@ import { type Engine, nativeEngine, wasmEngine } from "./engines.js";
 
 /** Exit codes of the runner contract. */
 const EXIT = { done: 0, doneWithErrors: 3, badOptions: 64, badInput: 66, internal: 70, again: 75 } as const;
+/** Columns of the input that are used. */
+const COLUMNS = ["image", "key", "source", "page", "label", "width", "height"] as const;
 /** Milliseconds that pages in flight get after the signal to stop. */
 const GRACE = 15_000;
 
@@ -97,12 +99,6 @@ async function main(): Promise<number> {
     ...(shard === undefined ? {} : { shard }),
   });
   const progress = new ProgressWriter();
-  const keys = await keysOf(values.input, options.maxSamples);
-  const [from, to] = shardRange(keys.length, shard);
-  const total = to - from;
-  await output.order(keys.slice(from, to));
-  progress.start({ total, done: output.done, attempt: output.attempt });
-
   let stopping = false;
   const stop = new Promise<void>((resolve) => {
     const onSignal = (name: string) => {
@@ -115,49 +111,48 @@ async function main(): Promise<number> {
     for (const name of ["SIGTERM", "SIGUSR1", "SIGINT"] as const) process.on(name, () => onSignal(name));
   });
 
+  const input = new Input(values.input, options.maxSamples);
   const inFlight = new Set<Promise<void>>();
-  let next = from;
-  for await (const row of readRows(values.input, {
-    columns: ["image", "key", "source", "page", "label", "width", "height"],
-    from,
-    to,
-  })) {
-    if (stopping) break;
-    const key = keys[next++] ?? "";
-    if (output.has(key)) continue;
-    while (inFlight.size >= options.batchSize && !stopping) await Promise.race([...inFlight, stop]);
-    if (stopping) break;
-    const page: Promise<void> = recognise(engine, row, key, options)
-      .then((result) => {
-        output.add(result);
-        if (result.error === null) progress.page(key, result.seconds);
-        else {
-          progress.error(key, result.error);
-          console.log(`${key}: ${result.error}`);
-        }
-      })
-      .finally(() => inFlight.delete(page));
-    inFlight.add(page);
-    await output.foldIfDue();
+  const span = () => shardRange(input.keys.length, shard);
+  let total = 0;
+  for (let next: number | undefined; !stopping && !input.whole; ) {
+    if (!(await input.more(stop))) break;
+    const [from, to] = span();
+    total = to - from;
+    await output.order(input.keys.slice(from, to));
+    if (next === undefined) progress.start({ total, done: output.done, attempt: output.attempt });
+    else progress.total(total);
+    next ??= from;
+    for await (const row of input.rows(next, to, COLUMNS)) {
+      if (stopping) break;
+      const key = input.keys[next++] ?? "";
+      if (output.has(key)) continue;
+      while (inFlight.size >= options.batchSize && !stopping) await Promise.race([...inFlight, stop]);
+      if (stopping) break;
+      const page: Promise<void> = recognise(engine, row, key, options)
+        .then((result) => {
+          output.add(result);
+          if (result.error === null) progress.page(key, result.seconds);
+          else {
+            progress.error(key, result.error);
+            console.log(`${key}: ${result.error}`);
+          }
+        })
+        .finally(() => inFlight.delete(page));
+      inFlight.add(page);
+      await output.foldIfDue();
+    }
   }
+  if (!stopping && !input.whole) console.log("No new page has come for ten minutes: the node is given back.");
   const late = new Promise<void>((resolve) => setTimeout(resolve, GRACE).unref());
   await (stopping ? Promise.race([Promise.all(inFlight), late]) : Promise.all(inFlight));
   await engine.close();
-  const unfinished = output.done < total;
+  const unfinished = !input.whole || output.done < total;
   await output.close({ finished: !unfinished });
   const exit = unfinished ? EXIT.again : output.failed > 0 ? EXIT.doneWithErrors : EXIT.done;
   progress.write({ type: "end", done: output.done, failed: output.failed, total, exit });
   console.log(`${output.done} of ${total} pages are done, ${output.failed} in error.`);
   return exit;
-}
-
-/** Keys in the dataset's order. Reading them first costs little and says how many pages there are. */
-async function keysOf(input: string, most: number): Promise<string[]> {
-  const keys: string[] = [];
-  for await (const row of readRows(input, { columns: ["key"], to: most }))
-    keys.push(String(row.key ?? `row=${keys.length + 1}`));
-  if (new Set(keys).size !== keys.length) throw new Refused("The dataset has a key twice; keys must be unique.");
-  return keys;
 }
 
 async function recognise(

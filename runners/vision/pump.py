@@ -14,7 +14,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from typing import Any, Iterator, Mapping, Optional
+from typing import Any, Callable, Iterator, Mapping, Optional
 
 from common.output import Output
 from common.progress import Progress
@@ -69,7 +69,7 @@ class Pump:
         output: Output,
         progress: Progress,
         about: Mapping[str, Any],
-        total: int,
+        total: Callable[[], int],
     ) -> None:
         self._model = model
         self._options = options
@@ -373,12 +373,12 @@ class Pump:
                 words.insert(0, f"GPU {use[0]:.0f} %, {use[1]:.0f} GiB")
             # Over the whole run: pages take as long as they are full, and a short window would jump.
             rate = (done - first) / (now - began)
-            left = {"etaSeconds": round((self._total - done) / rate)} if rate > 0 else {}
+            left = {"etaSeconds": round((self._total() - done) / rate)} if rate > 0 else {}
             self._progress.write(
                 "rate",
                 done=done,
                 failed=self._output.failed,
-                total=self._total,
+                total=self._total(),
                 rate=round(rate, 4),
                 **left,
                 message=" · ".join(words),

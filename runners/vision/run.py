@@ -14,8 +14,9 @@ import traceback
 from importlib import metadata
 from typing import Any, Iterator, Mapping, Optional
 
-from common.dataset import Unreadable, read_rows, write_whole
-from common.output import Output, Refused, shard_of, shard_range
+from common.dataset import Unreadable, write_whole
+from common.input import Input
+from common.output import Output, Refused, shard_of
 from common.progress import Progress
 
 from . import gpu
@@ -115,17 +116,6 @@ def _version(package: str) -> Optional[str]:
         return None
 
 
-def _keys(source: str, most: Optional[int]) -> list[str]:
-    """Keys in the dataset's order. Reading them first costs little and says how many pages there are."""
-    keys = []
-    for i, row in enumerate(read_rows(source, ["key"], 0, most)):
-        key = row.get("key")
-        keys.append(f"row={i + 1}" if key is None else str(key))
-    if len(set(keys)) != len(keys):
-        raise Refused("The dataset has a key twice; keys must be unique.")
-    return keys
-
-
 async def _run(model: Model) -> int:
     parser = argparse.ArgumentParser(allow_abbrev=False)
     for name in ("input", "output"):
@@ -152,29 +142,36 @@ async def _run(model: Model) -> int:
         "maxPixels": model.pixels.max_pixels,
     }
     shard = shard_of()
-    keys = _keys(args.input, options.get("maxSamples"))
-    first, last = shard_range(len(keys), shard)
-    output = Output(args.output, args.input, identity, shard)
     progress = Progress()
-    total = last - first
-    progress.write("start", total=total, done=output.done, attempt=output.attempt)
     stop = _Stop(progress)
+    pages = Input(args.input, options.get("maxSamples"), shard, lambda: stop.asked)
+    # The first look tells of an input that can't be read before an output is made for it.
+    await asyncio.to_thread(pages.more)
+    output = Output(args.output, args.input, identity, shard)
+    progress.write("start", total=_total(pages), done=output.done, attempt=output.attempt)
     code = AGAIN
     try:
-        if output.done < total:
-            await _work(model, card, options, identity, prompt, args.input, keys, (first, last), output, progress, stop)
-        finished = output.done >= total
+        if not stop.asked and (not pages.whole or output.done < _total(pages)):
+            await _work(model, card, options, identity, prompt, pages, output, progress, stop)
+        finished = pages.whole and output.done >= _total(pages)
         code = AGAIN if not finished else DONE_WITH_ERRORS if output.failed else DONE
-        output.close(keys[first:last] if finished else None)
+        first, last = pages.span
+        output.close(pages.keys[first:last] if finished else None)
     except (NeverHealthy, WrongServer) as error:
         output.close()
         code = _say(AGAIN if stop.asked else NO_SERVER, error)
     except Unreadable as error:
         output.close()
         code = _say(BAD_INPUT, error)
+    total = _total(pages)
     progress.write("end", done=output.done, failed=output.failed, total=total, exit=code)
     print(f"{output.done} of {total} pages are done, {output.failed} in error.", flush=True)
     return code
+
+
+def _total(pages: Input) -> int:
+    first, last = pages.span
+    return last - first
 
 
 class _Stop:
@@ -208,9 +205,7 @@ async def _work(
     options: Mapping[str, Any],
     identity: Mapping[str, Any],
     prompt: str,
-    source: str,
-    keys: list[str],
-    span: tuple[int, int],
+    pages: Input,
     output: Output,
     progress: Progress,
     stop: _Stop,
@@ -248,32 +243,37 @@ async def _work(
         versions = {name: _version(name) for name in ("vllm", "transformers", "torch", "pillow", "pyarrow", "httpx")}
         await _record(output, model, card, options, identity, prompt, command, versions)
         about = {k: v for k, v in {**identity, "vllm": versions["vllm"], "server": url}.items() if v is not None}
-        pump = Pump(model, options, server, output, progress, about, span[1] - span[0])
+        pump = Pump(model, options, server, output, progress, about, lambda: _total(pages))
         stop.pump = pump
         if stop.asked:
             return
         phase("Reading pages.")
-        await pump.run(_missing(source, keys, span, output))
+        await pump.run(_missing(pages, output, progress))
     finally:
         await server.close()
 
 
-def _missing(
-    source: str, keys: list[str], span: tuple[int, int], output: Output
-) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Pages that are not there yet. The images of the others are not even looked at."""
-    first, last = span
-    at = first
-    while at < last:
-        if output.has(keys[at]):
-            at += 1
-            continue
-        end = at
-        while end < last and not output.has(keys[end]):
-            end += 1
-        for i, row in enumerate(read_rows(source, _COLUMNS, at, end)):
-            yield keys[at + i], row
-        at = end
+def _missing(pages: Input, output: Output, progress: Progress) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Pages that are not there yet, as they come. The images of the others are not even looked at."""
+    at, last = pages.span
+    while True:
+        while at < last:
+            if output.has(pages.keys[at]):
+                at += 1
+                continue
+            end = at
+            while end < last and not output.has(pages.keys[end]):
+                end += 1
+            for row in pages.rows(at, end, _COLUMNS):
+                yield pages.keys[at], row
+                at += 1
+        if pages.whole:
+            return
+        if not pages.more():
+            print("No more pages are waited for: the node is given back.", flush=True)
+            return
+        last = pages.span[1]
+        progress.write("total", total=_total(pages))
 
 
 async def _record(

@@ -1,5 +1,16 @@
 import { type ChildProcess, spawn } from "node:child_process";
-import { chmodSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import sharp from "sharp";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
@@ -186,6 +197,91 @@ describe("the runner for vision models", () => {
       `from datasets import load_from_disk; d = load_from_disk(${JSON.stringify(run.output)}); print([k[-7:-4] for k in d["key"][:]], d[0]["markdown"][:8], d.features["layout"])`,
     ]);
     expect(read.stdout).toMatch(/'001'.*'006'.* # Page 1 Value/);
+  });
+
+  describe("with pages that come while it runs", () => {
+    const early = { YALE_JOBS_EARLY: "1", YALE_JOBS_ID: "early" };
+    let whole: string;
+    let shards: string[];
+    beforeAll(async () => {
+      whole = join(box.home, "in-shards");
+      const pages = new PageSource("directory", join(box.home, "input-images"), {}).pages();
+      shards = (await writeDataset(pages, { folder: whole, shardBytes: 1, batchBytes: 1 })).shards.map((s) => s.file);
+    });
+
+    /** A job's input as it is while so many shards of it are there. */
+    class Growing {
+      readonly input: string;
+      readonly #folder: string;
+      constructor() {
+        this.#folder = mkdtempSync(join(box.home, "coming-"));
+        this.input = `${this.#folder}.input`;
+        writeFileSync(join(this.#folder, "coming.json"), "{}");
+        symlinkSync(this.#folder, this.input);
+      }
+      list(count: number): void {
+        const files = shards.slice(0, count).map((file, i) => {
+          const name = `shard-${i}.arrow`;
+          if (!existsSync(join(this.#folder, name))) symlinkSync(join(whole, file), join(this.#folder, name));
+          return { filename: name };
+        });
+        const path = join(this.#folder, "state.json");
+        writeFileSync(`${path}.part`, JSON.stringify({ _data_files: files, _fingerprint: "coming" }));
+        renameSync(`${path}.part`, path);
+      }
+      /** All are there: the growing folder is gone a moment later. */
+      replace(by = whole): void {
+        symlinkSync(by, `${this.input}.part`);
+        renameSync(`${this.input}.part`, this.input);
+        rmSync(this.#folder, { recursive: true });
+      }
+    }
+
+    it("does each once, in order, also if it is killed between two of them", async () => {
+      const growing = new Growing();
+      growing.list(2);
+      const run = new Run("growing", {}, {}, growing.input);
+      const pages = (count: number) => () => run.progress().filter((e) => e.type === "page").length === count;
+      const first = run.start(early);
+      await until("the first pages", pages(2));
+      growing.list(4);
+      await until("the next pages", pages(4));
+      first.kill("SIGKILL");
+      await run.end(first);
+      const second = run.start(early);
+      growing.list(5);
+      await until("one more", pages(5));
+      growing.replace();
+      expect(await run.end(second)).toBe(0);
+      expect((await run.results()).map(numberOf)).toEqual([1, 2, 3, 4, 5, 6]);
+      expect(run.asked().sort()).toEqual([1, 2, 3, 4, 5, 6]);
+      expect(run.progress().at(-1)).toMatchObject({ type: "end", done: 6, total: 6, exit: 0 });
+    });
+
+    it("stops when it is told to while it waits for them, and is to be run again", async () => {
+      const growing = new Growing();
+      growing.list(1);
+      const run = new Run("waiting", {}, {}, growing.input);
+      const child = run.start(early);
+      await until("the first page", () => run.progress().some((e) => e.type === "page"));
+      child.kill("SIGUSR1");
+      expect(await run.end(child)).toBe(75);
+      expect((await run.results()).map(numberOf)).toEqual([1]);
+    });
+
+    it("refuses a whole that is not the one it began with", async () => {
+      const growing = new Growing();
+      growing.list(1);
+      const run = new Run("other", {}, {}, growing.input);
+      const child = run.start(early);
+      await until("the first page", () => run.progress().some((e) => e.type === "page"));
+      const images = mkdtempSync(join(box.home, "another-"));
+      writeFileSync(join(images, "page-000.png"), await page(3));
+      await writeDataset(new PageSource("directory", images, {}).pages(), { folder: `${images}-dataset` });
+      growing.replace(`${images}-dataset`);
+      expect(await run.end(child)).toBe(64);
+      expect(run.stderr).toContain("The input is not the one that the job started on.");
+    });
   });
 
   it("lets no page wait for a slow one", async () => {

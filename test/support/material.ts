@@ -1,5 +1,7 @@
 /** Test material made on the spot: PDFs, images, text. */
-import { writeFileSync } from "node:fs";
+import { execFileSync } from "node:child_process";
+import { randomBytes } from "node:crypto";
+import { readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { PDFDocument, StandardFonts } from "pdf-lib";
 import sharp from "sharp";
@@ -51,6 +53,24 @@ export async function jpeg(seed: number, width = 400, height = 500): Promise<Buf
     .toBuffer();
 }
 
+/** Pages of text as JPEGs of so many bytes each, most of them comments; page p holds `sentence(p * 10)`. */
+export async function heavyJpegs(folder: string, pages: number, bytes: number): Promise<Buffer[]> {
+  const pdf = await textPdf(folder, "heavy.pdf", pages, 1);
+  execFileSync("pdftoppm", ["-png", "-r", "150", pdf, join(folder, "heavy")]);
+  const names = readdirSync(folder).filter((name) => /^heavy-\d+\.png$/.test(name));
+  return Promise.all(
+    names.sort().map(async (name) => {
+      const image = await sharp(join(folder, name)).jpeg().toBuffer();
+      const parts = [image.subarray(0, 2)];
+      for (let left = bytes - image.length; left > 0; left -= 65_537) {
+        const head = Buffer.from([0xff, 0xfe, 0xff, 0xff]);
+        parts.push(head, randomBytes(65_533));
+      }
+      return Buffer.concat([...parts, image.subarray(2)]);
+    }),
+  );
+}
+
 /** A PDF of full-page JPEGs, as scanners make them. */
 export async function scanPdf(folder: string, name: string, images: readonly Buffer[]): Promise<string> {
   const doc = await PDFDocument.create();
@@ -66,7 +86,6 @@ export async function scanPdf(folder: string, name: string, images: readonly Buf
 
 /** The PDF at `path`, encrypted with a password; pdf-lib can't encrypt, so Python's pikepdf does. */
 export async function encryptedPdf(python: string, path: string): Promise<Buffer> {
-  const { execFileSync } = await import("node:child_process");
   const code =
     "import sys, io, pikepdf; p = pikepdf.open(sys.argv[1]); b = io.BytesIO(); p.save(b, encryption=pikepdf.Encryption(owner='o', user='secret')); sys.stdout.buffer.write(b.getvalue())";
   return execFileSync(python, ["-c", code, path], { maxBuffer: 64 << 20 });

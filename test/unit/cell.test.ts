@@ -59,6 +59,10 @@ const SPECS: Record<string, JobSpec> = {
     afterCondition: "afterany",
     retries: 0,
   }),
+  "one that starts early, and where its results go": ocrSpec("/w/scans.pdf", {
+    startEarly: true,
+    pushToHub: "ab123/letters",
+  }),
   "a dataset on the cluster": ocrSpec([], { datasetPath: "/data/pages", name: "there" }),
   "a script": runSpec(`#!/usr/bin/env python3\nprint(f'${PLACE}', \`y\`, "\\n")\n`, {
     name: "mine",

@@ -30,6 +30,7 @@ const ocr = record(
 describe("job.json", () => {
   it.each([
     ["of an OCR job", ocr],
+    ["of a job that starts early", record(ocrSpec("/x/a.pdf", { startEarly: true }))],
     ["of a script", record(runSpec("#!/bin/bash\necho '$x'\n", { args: ["a b", "--c"], data: { id: "otherjob01" } }))],
   ])("%s says all that is needed to run it again", (_, r) => {
     const { spec, ...rest } = parseJobFile(jobFileText(r), ID);

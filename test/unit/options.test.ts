@@ -54,6 +54,14 @@ describe("options of a job", () => {
     expect(refused(() => checkWord("partition", given))).toContain("partition"),
   );
 
+  it("divides no pages among tasks that are not known yet", () => {
+    expect(refused(() => ocrSpec("a.pdf", { startEarly: true, shards: 2 }))).toMatch(/startEarly and shards/);
+    expect(refused(() => ocrSpec("a.pdf", { startEarly: "yes" } as object))).toContain("true or false");
+    expect(ocrSpec("a.pdf", { startEarly: false, shards: 2 })).not.toHaveProperty("startEarly");
+    // There is nothing to wait for.
+    expect(ocrSpec([], { startEarly: true, datasetPath: "/d" })).not.toHaveProperty("startEarly");
+  });
+
   it("names the nearest option for a misspelt one", () => {
     expect(refused(() => checkKeys("job", { cpu: 1 }, ["cpus", "gpus"]))).toContain('did you mean "cpus"');
     expect(refused(() => ocrSpec("a.pdf", { batchsize: 1 } as object))).toContain('"batchSize"');

@@ -56,7 +56,7 @@ describe("public names", () => {
       return [...found].sort();
     };
     expect(names(library.yale.ocr("x.pdf")).join(" ")).toMatchInlineSnapshot(
-      `"account after batchSize constraint cpus datasetPath dpi env estimate extra gpus host label lang mail maxModelLen maxSamples maxTokens memory model modules name nodes on option options output partition plan promptMode pushToHub qos retries settled shards sourceType spec submit time variables with"`,
+      `"account after batchSize constraint cpus datasetPath dpi env estimate extra gpus host label lang mail maxModelLen maxSamples maxTokens memory model modules name nodes on option options output partition plan promptMode pushToHub qos retries settled shards sourceType spec startEarly submit time variables with"`,
     );
     expect(names(library.yale.run("#!/bin/sh\n")).join(" ")).toMatchInlineSnapshot(
       `"account after args constraint cpus data datasetPath dpi env estimate extra gpus host interpreter label mail maxSamples memory modules name nodes on options output partition plan qos retries settled shards spec submit time variables with"`,

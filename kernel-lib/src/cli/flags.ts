@@ -66,7 +66,11 @@ export function ocrOptions(command: Command): Command {
     .option("--lang <code>", "language of the text in Tesseract's codes, such as eng or deu+lat")
     .option("--option <name=value...>", "any option of the runner's card")
     .option("-o, --output-dir <folder>", "local folder for the results, as the argument OUTPUT")
-    .option("--push-to-hub <dataset>", "push the results to this dataset of the Hugging Face Hub when done; private");
+    .option("--push-to-hub <dataset>", "push the results to this dataset of the Hugging Face Hub when done; private")
+    .option(
+      "--start-early",
+      "submit when the first pages are on the cluster; the others follow while it waits and runs",
+    );
 }
 
 /** Adds the flags of `yale cluster check` and `download`. */
@@ -171,6 +175,7 @@ export function ocrFlags(f: Flags): OcrOptions {
       lang: f.lang,
       options: jsonPairs("--option", f.option),
       pushToHub: f.pushToHub,
+      startEarly: f.startEarly,
     }) as OcrOptions),
   };
 }

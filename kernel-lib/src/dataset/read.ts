@@ -73,12 +73,17 @@ export interface ReadOptions {
   /** The first row and the one after the last, counted from 0; rows outside are passed over undecoded. */
   from?: number;
   to?: number;
+  /** Only these shards, from the first to before the second; `from` and `to` count from their first row. Default: all. */
+  shards?: readonly [from: number, to: number];
 }
 
 /** Record batches of a dataset folder, shard by shard. */
-async function* readBatches(folder: string, split?: string): AsyncGenerator<RecordBatch> {
+async function* readBatches(
+  folder: string,
+  { split, shards = [0] }: Pick<ReadOptions, "split"> & { shards?: readonly number[] } = {},
+): AsyncGenerator<RecordBatch> {
   const a = await arrow();
-  for (const file of await shardFiles(folder, split)) {
+  for (const file of (await shardFiles(folder, split)).slice(...shards)) {
     // Opened first: arrow takes a stream that breaks before its first byte for an empty one.
     const handle = await open(file, "r").catch((cause: unknown) => {
       throw new DatasetError(`${file} can't be read: ${(cause as Error).message}`, "It belongs to the dataset.", {
@@ -111,7 +116,7 @@ export async function* readRows(folder: string, options: ReadOptions = {}): Asyn
   const { from = 0, to = Number.POSITIVE_INFINITY } = options;
   /** Rows before the present batch. */
   let before = 0;
-  for await (const batch of readBatches(folder, options.split)) {
+  for await (const batch of readBatches(folder, options)) {
     const columns = columnsOf(batch, options.columns);
     for (let i = Math.max(0, from - before); i < Math.min(batch.numRows, to - before); i++) yield rowAt(columns, i, a);
     before += batch.numRows;

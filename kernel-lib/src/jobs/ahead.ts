@@ -3,6 +3,7 @@
  * content, for whichever job brings the whole (stage.ts), which moves them into place. Nothing here fails a job: what did
  * not go ahead goes when all pages are prepared.
  */
+import { existsSync } from "node:fs";
 import { posix } from "node:path";
 import { uploadTree } from "../cluster/transfer.js";
 import { isMissing, type Sftp, type Transport } from "../cluster/transport.js";
@@ -13,7 +14,7 @@ import type { ReadyShard } from "./prepare.js";
 import { checkQuota } from "./site-quota.js";
 
 /** Folder beside the datasets, in which shards wait. */
-const FOLDER = "datasets/.ahead";
+export const AHEAD_FOLDER = "datasets/.ahead";
 /** Bytes from which a shard is sent by itself; smaller ones share their round trips with the rest of the dataset. */
 const LEAST = 8 << 20;
 /** Shards under way at once: while one is compared and named, the other keeps the line full. */
@@ -21,35 +22,54 @@ const AT_ONCE = 2;
 /** Milliseconds after which a shard that no job came for is removed. */
 const KEPT = 7 * 86_400_000;
 
+/** What {@link ShardsAhead} works with. */
+export interface AheadOptions {
+  cluster: ClusterConfig;
+  /** Does work with the line to the cluster; rejects where that is not there and is not waited for. */
+  over: (work: (transport: Transport) => Promise<void>) => Promise<void>;
+  signal: AbortSignal;
+  /** Somebody waits for each of them, small ones too: called when one is there, with its number from 0 on. */
+  onArrived?: (shard: ReadyShard & { index: number }) => void;
+}
+
 /** Sends shards as they are given. */
 export class ShardsAhead {
-  readonly #cluster: ClusterConfig;
-  readonly #open: () => Promise<Transport>;
-  readonly #signal: AbortSignal;
-  readonly #queue: ReadyShard[] = [];
+  readonly #options: AheadOptions;
+  readonly #queue: (ReadyShard & { index: number })[] = [];
   readonly #sent = { bytes: 0, files: 0 };
   readonly #work = new Set<Promise<void>>();
+  #given = 0;
   #ended = false;
+  #isMoved: (path: ((index: number) => string | undefined) | undefined) => void = () => {};
+  /** Resolves when all pages are prepared: with where each shard lies from then on. */
+  readonly #moved = new Promise<((index: number) => string | undefined) | undefined>((resolve) => {
+    this.#isMoved = resolve;
+  });
 
-  /** `open` gives the line to the cluster if it is there without asking anybody again. */
-  constructor(cluster: ClusterConfig, open: () => Promise<Transport>, signal: AbortSignal) {
-    this.#cluster = cluster;
-    this.#open = open;
-    this.#signal = signal;
+  constructor(options: AheadOptions) {
+    this.#options = options;
   }
 
   /** Takes in a shard. Never throws. */
   add(shard: ReadyShard): void {
-    if (this.#ended || shard.bytes < LEAST) return;
-    this.#queue.push(shard);
+    const index = this.#given++;
+    if (this.#ended || (shard.bytes < LEAST && this.#options.onArrived === undefined)) return;
+    this.#queue.push({ ...shard, index });
     if (this.#work.size === AT_ONCE) return;
     const work = this.#send().finally(() => this.#work.delete(work));
     this.#work.add(work);
   }
 
+  /** All pages are prepared, and the shards have moved to `paths`. Resolves when all have arrived or failed. */
+  async rest(paths: readonly string[]): Promise<void> {
+    this.#isMoved((index) => paths[index]);
+    await Promise.all(this.#work);
+  }
+
   /** Begins no other, and resolves when those that are under way have arrived or failed. */
   async end(): Promise<void> {
     this.#ended = true;
+    this.#isMoved(undefined);
     await Promise.all(this.#work);
   }
 
@@ -63,17 +83,27 @@ export class ShardsAhead {
       }
   }
 
-  async #one({ path, bytes, sha256 }: ReadyShard): Promise<void> {
-    const transport = await this.#open();
-    if (transport.kind === "local") {
-      this.#ended = true;
-      return;
-    }
-    const root = await jobRoot(transport, await transport.sftp(), this.#cluster.jobDir);
-    this.#sent.bytes += bytes;
+  async #one(shard: ReadyShard & { index: number }): Promise<void> {
+    const { cluster, over, signal, onArrived } = this.#options;
+    this.#sent.bytes += shard.bytes;
     this.#sent.files += 1;
-    await checkQuota(this.#cluster, transport, root, this.#sent);
-    await uploadTree(transport, path, posix.join(root, FOLDER, sha256), { signal: this.#signal });
+    await over(async (transport) => {
+      if (transport.kind === "local" && onArrived === undefined) {
+        this.#ended = true;
+        return;
+      }
+      const root = await jobRoot(transport, await transport.sftp(), cluster.jobDir);
+      await checkQuota(cluster, transport, root, this.#sent);
+      const there = posix.join(root, AHEAD_FOLDER, shard.sha256);
+      await uploadTree(transport, shard.path, there, { signal }).catch(async (error: unknown) => {
+        if (onArrived === undefined || existsSync(shard.path)) throw error;
+        // All pages are prepared by now, and the shard has gone where the dataset is.
+        const path = (await this.#moved)?.(shard.index);
+        if (path === undefined) throw error;
+        await uploadTree(transport, path, there, { signal });
+      });
+    });
+    onArrived?.(shard);
   }
 }
 
@@ -83,7 +113,7 @@ export async function shardsAhead(
   root: string,
   shards: readonly { file: string; bytes: number; sha256: string }[],
 ): Promise<Map<string, string>> {
-  const folder = posix.join(root, FOLDER);
+  const folder = posix.join(root, AHEAD_FOLDER);
   const found = new Map<string, string>();
   let waiting: Awaited<ReturnType<Sftp["readdir"]>>;
   try {

@@ -222,6 +222,13 @@ export class OcrBuilder extends JobBuilder<OcrOptions> {
   pushToHub(dataset: string): this {
     return this.with({ pushToHub: dataset });
   }
+  /**
+   * Submits as soon as the first pages are on the cluster; the others are prepared and sent while the job waits in the
+   * queue and runs.
+   */
+  startEarly(): this {
+    return this.with({ startEarly: true });
+  }
   /** Any option of the runner's card by its name. */
   option(name: string, value: Json): this {
     return this.with({ options: { ...this.options.options, [name]: value } });

@@ -71,7 +71,7 @@ export class Driver {
       if (cause instanceof CoreClosed) return;
       if (cause instanceof Cancelled) live.end({ state: "cancelled", reason: cause.message });
       else if (cause instanceof NeverItsTurn) live.end(neverItsTurn(cause.message));
-      else live.end({ state: "failed", error: errorData(error) });
+      else live.end({ state: "failed", error: errorData(cause) });
     });
   }
 
@@ -120,15 +120,29 @@ export class Driver {
     for (;;) {
       const job = await this.#resolve(live);
       if (record.schedulerId === undefined) await this.#enqueuer.bring(job, live);
+      else if (record.coming === true) this.#enqueuer.feed(job, live);
       const observation = await this.#watchUntilEnd(job, live);
       signal.throwIfAborted();
       const outcome = endOf(record, observation);
+      await this.#fed(live, outcome);
       const again = await this.#again(job, live, outcome, observation);
       // Also who cancelled while that was found out wants no other attempt.
       if (again === undefined || live.isCancelling()) return this.#finish(job, live, outcome);
       beginAttempt(record, outcome.state, { automatic: true, resources: again });
       live.changed(true);
     }
+  }
+
+  /** Ends what still brings pages to it. Throws what that failed of, since the job then ended because of it. */
+  async #fed(live: LiveJob, outcome: Outcome): Promise<void> {
+    const { feed, record } = live;
+    if (feed === undefined) return;
+    // One that is done with all pages has them; there only the last words are still to be said.
+    if (outcome.state !== "completed") feed.stop();
+    await feed.end.catch(() => undefined);
+    live.feed = undefined;
+    delete record.coming;
+    if (feed.failed !== undefined) throw feed.failed;
   }
 
   /** Whether it is run again by itself: with which changes of what it asks for, or undefined for no. Says so in a note. */

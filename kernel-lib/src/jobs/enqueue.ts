@@ -3,17 +3,18 @@
  * and for the site's budget, submit once.
  */
 import type { Transport } from "../cluster/transport.js";
+import type { DatasetInfo } from "../dataset/index.js";
 import { errorData } from "../errors.js";
 import type { JobRecord } from "../protocol.js";
 import { turnOf } from "./after.js";
-import type { ShardsAhead } from "./ahead.js";
 import type { SubmissionBudget } from "./budget.js";
 import { JOB_FILE, jobFileText } from "./job-file.js";
 import { knownCluster } from "./known.js";
 import type { Lines } from "./lines.js";
-import type { LiveJob, LiveJobs } from "./live.js";
+import type { Feed, LiveJob, LiveJobs } from "./live.js";
 import { isOfTheLine, overLine, pauseAfter } from "./over-line.js";
 import { checkedJob, gpuCount, type JobFile, jobFiles, type ResolvedJob, scriptPlan } from "./plan.js";
+import type { PrepareOptions } from "./prepare.js";
 import { type Submission, submissionToken, submitOnce, withdrawSubmission } from "./submit.js";
 
 /** Somebody cancelled it, and the scheduler will not get it any more. */
@@ -37,9 +38,14 @@ export class Enqueuer {
   async bring(job: ResolvedJob, live: LiveJob): Promise<void> {
     const { record, signal } = live;
     this.#openEarly(job, live);
-    if (record.submitting !== true) await this.#stage(job, live);
+    if (startsEarly(record)) {
+      await this.feed(job, live).first;
+      if (record.submitting !== true) await this.#completeByCluster(job, live);
+    } else if (record.submitting !== true) await this.#stage(job, live);
     record.schedulerId = await this.#submitInTurn(job, live);
     delete record.submitting;
+    // Its pages may have failed while it was submitted.
+    void this.#callOff(job, live);
     record.submittedAt = new Date().toISOString();
     record.state = "queued";
     delete record.reason;
@@ -63,9 +69,19 @@ export class Enqueuer {
     const { record, signal } = live;
     const { stageJob } = await import("./stage.js");
     const { ShardsAhead } = await import("./ahead.js");
-    const line = () => this.#host.lines.open(job.cluster, { interactive: false, signal });
-    const ahead = new ShardsAhead(job.cluster, line, signal);
-    const dataset = (await this.#stagedBefore(job, live)) ?? (await this.#prepare(job, live, ahead));
+    const { cluster } = job;
+    const ahead = new ShardsAhead({
+      cluster,
+      over: async (work) => work(await this.#host.lines.open(cluster, { interactive: false, signal })),
+      signal,
+    });
+    const dataset =
+      (await this.#stagedBefore(job, live)) ??
+      (job.spec.sources.length === 0
+        ? undefined
+        : await this.#prepare(job, live, { signal, onShard: (shard) => ahead.add(shard) }).finally(
+            () => void ahead.end(),
+          ));
     record.state = "uploading";
     live.changed(true);
     await ahead.end();
@@ -81,6 +97,44 @@ export class Enqueuer {
           live.changed();
         },
       }),
+    );
+  }
+
+  /** Begins, or takes up again, to bring the pages to a job that does not wait for all of them. */
+  feed(job: ResolvedJob, live: LiveJob): Feed {
+    const { record } = live;
+    const stop = new AbortController();
+    const signal = AbortSignal.any([live.signal, stop.signal]);
+    let onFirst = () => {};
+    const isFirst = new Promise<void>((resolve) => {
+      onFirst = resolve;
+    });
+    const end = import("./feed.js").then((f) =>
+      f.feed(job, live, {
+        over: (work) => overLine(this.#host.lines, job, live, work),
+        signal,
+        prepare: (options) => this.#prepare(job, live, options),
+        onFirst,
+      }),
+    );
+    const feed: Feed = { first: Promise.race([isFirst, end]), end, stop: () => stop.abort(new Error("It has ended.")) };
+    feed.first.catch(() => undefined);
+    end.catch(async (error: unknown) => {
+      if (signal.aborted) return;
+      feed.failed = error;
+      if (record.schedulerId === undefined && record.submitting !== true) live.abort.abort(error);
+      else await this.#callOff(job, live);
+    });
+    live.feed = feed;
+    return feed;
+  }
+
+  /** Cancels a job whose pages will not come. Where the line is gone, its runner gives up by itself. */
+  async #callOff(job: ResolvedJob, live: LiveJob): Promise<void> {
+    const { schedulerId } = live.record;
+    if (live.feed?.failed === undefined || schedulerId === undefined) return;
+    await overLine(this.#host.lines, job, live, (transport) => job.scheduler.cancel(transport, [schedulerId])).catch(
+      () => undefined,
     );
   }
 
@@ -118,32 +172,24 @@ export class Enqueuer {
     return there ? { hash: dataset.hash } : undefined;
   }
 
-  async #prepare(
-    job: ResolvedJob,
-    live: LiveJob,
-    ahead: ShardsAhead,
-  ): Promise<{ folder: string; hash: string } | undefined> {
-    const { record, signal } = live;
-    if (job.spec.sources.length === 0) return undefined;
+  /** Prepares the pages, and tells in the record how far that is. */
+  async #prepare(job: ResolvedJob, live: LiveJob, options: PrepareOptions): Promise<DatasetInfo> {
+    const { record } = live;
     const { prepare } = await import("./prepare.js");
     const info = await prepare(job.spec, {
-      signal,
-      onShard: (shard) => ahead.add(shard),
+      ...options,
       onProgress: (prepared, total, faults) => {
         record.progress = { ...record.progress, prepared, ...(total === undefined ? {} : { preparedTotal: total }) };
         record.faults = faults.slice(0, 1000);
         record.faultCount = faults.length;
         live.changed();
       },
-    }).finally(() => {
-      live.changed();
-      void ahead.end();
-    });
+    }).finally(() => live.changed());
     record.dataset = { hash: info.hash, pages: info.pages, bytes: info.bytes };
     record.faults = info.faults;
     record.faultCount = info.faultCount;
     record.progress = { ...record.progress, prepared: info.pages, total: info.pages };
-    return { folder: info.folder, hash: info.hash };
+    return info;
   }
 
   /** Waits until the jobs before it allow it; returns those that the scheduler is to wait for. */
@@ -292,6 +338,13 @@ export class Enqueuer {
     const { writeJobFiles } = await import("./stage.js");
     await writeJobFiles(transport, record.jobDir ?? "", [jobFile(record)]);
   }
+}
+
+/** Whether pages may still come when it is submitted: at its first attempt; a later one waits for all of them. */
+function startsEarly({ spec, attempt, jobDir, coming, submitting }: JobRecord): boolean {
+  if (spec.startEarly !== true || attempt > 1 || spec.sources.length === 0 || (spec.shards ?? 1) > 1) return false;
+  // Its pages were all there when an earlier core submitted it.
+  return coming === true || submitting !== true || jobDir === undefined;
 }
 
 function jobFile(record: JobRecord): JobFile {

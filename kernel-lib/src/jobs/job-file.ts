@@ -141,6 +141,7 @@ function specOf(o: Record<string, unknown>): JobSpec {
   if (o.variables !== undefined) spec.variables = strings(o.variables, "variables", /^[A-Za-z_][A-Za-z0-9_]{0,127}$/);
   if (o.labels !== undefined) spec.labels = strings(o.labels, "labels");
   if (o.shards !== undefined) spec.shards = Math.min(count(o.shards, "shards"), 1000);
+  if (o.startEarly === true && kind === "ocr") spec.startEarly = true;
   if (o.retries !== undefined) spec.retries = count(o.retries, "retries");
   if (o.after !== undefined)
     spec.after = list(o.after, "after").map((value) => {

@@ -1,4 +1,4 @@
-/** Where on a cluster the folders of jobs, datasets and runners are. */
+/** Where on a cluster the folders of jobs, datasets and runners are, and how they are linked. */
 import { posix } from "node:path";
 import { isMissing, type Sftp, type Transport } from "../cluster/transport.js";
 import { ConfigError } from "../errors.js";
@@ -43,6 +43,20 @@ function wildcard(part: string): RegExp {
     .replace(/\*/g, "[^/]*")
     .replace(/\?/g, "[^/]");
   return new RegExp(`^${source}$`);
+}
+
+/**
+ * Makes `path` a symbolic link to `target`. One that is there already, from an earlier try, is replaced if it leads
+ * elsewhere, in one step: whoever follows it meanwhile comes to the one or to the other.
+ */
+export async function placeLink(sftp: Sftp, target: string, path: string): Promise<void> {
+  const old = await sftp.readlink(path).catch(() => undefined);
+  if (old === target) return;
+  if (old === undefined) return sftp.symlink(target, path);
+  const part = `${path}.part`;
+  await sftp.unlink(part).catch(() => undefined);
+  await sftp.symlink(target, part);
+  await sftp.rename(part, path);
 }
 
 /** True if `path` is a folder there; false if there is nothing. */

@@ -16,6 +16,18 @@ const SAVE_AGAIN = 5000;
 /** Milliseconds after which jobs that another process drives are looked at again by a job that waits for them. */
 const LOOK_INTERVAL = 2000;
 
+/** Pages on their way to a job that does not wait for all of them. */
+export interface Feed {
+  /** Resolves when the job may be submitted. */
+  first: Promise<void>;
+  /** Resolves when all are there. Both reject with why they will not be. */
+  end: Promise<void>;
+  /** Why it failed, if it did by itself. */
+  failed?: unknown;
+  /** Ends it: the job needs no more. */
+  stop: () => void;
+}
+
 /** One driven job. */
 export class LiveJob {
   readonly record: JobRecord;
@@ -25,6 +37,8 @@ export class LiveJob {
   asked: boolean;
   /** Called once, when the scheduler is done with it. */
   ended: ((observation: Observation) => void) | undefined;
+  /** The pages that still come to it, if it was submitted on the first of them. */
+  feed: Feed | undefined;
   readonly #jobs: LiveJobs;
   #saved = 0;
   #savedState: JobState | undefined;

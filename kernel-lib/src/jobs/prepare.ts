@@ -30,9 +30,10 @@ export interface PrepareOptions {
   onProgress?: (prepared: number, total: number | undefined, faults: Fault[]) => void;
   /** Called for each shard as it is closed; not for pages that were prepared before, or that another call prepares. */
   onShard?: (shard: ReadyShard) => void;
+  /** Default 128 MB: of a large dataset all but a little is on its way to the cluster before its last page is prepared. */
+  shardBytes?: number;
 }
 
-/** Bytes of a shard: of a large dataset all but a little is on its way to the cluster before its last page is prepared. */
 const SHARD_BYTES = 128e6;
 /** Milliseconds for which an interrupted preparation of pages from the network is gone on with: they may change there. */
 const RESUMED = 24 * 3_600_000;
@@ -129,7 +130,7 @@ async function write(
     const signal = options.signal === undefined ? {} : { signal: options.signal };
     const info = await writeDataset((have) => all.pages({ ...signal, have }), {
       folder: work,
-      shardBytes: SHARD_BYTES,
+      shardBytes: options.shardBytes ?? SHARD_BYTES,
       ...signal,
       onItem: (item) => {
         if (isFault(item)) faults.push(item.fault);

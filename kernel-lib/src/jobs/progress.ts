@@ -30,6 +30,8 @@ export class ProgressReader {
       case "start":
         this.#recent = [];
         return { ...withoutPace(p), done: e.done, failed: 0, total: e.total };
+      case "total":
+        return { ...p, total: e.total };
       case "phase":
         return { ...p, message: e.message };
       case "page":
@@ -78,6 +80,7 @@ function parse(line: string): RunnerEvent | undefined {
     if (typeof e.type !== "string" || typeof e.time !== "string") return undefined;
     const numbers: Record<string, string[]> = {
       start: ["total", "done"],
+      total: ["total"],
       rate: ["done", "failed", "total", "rate"],
       end: ["done", "failed", "total"],
     };

@@ -90,6 +90,11 @@ export interface JobOptions {
 export interface OcrOptions extends JobOptions {
   /** Dataset on the Hugging Face Hub, `owner/name`, that the results are pushed to when the job is done; private. */
   pushToHub?: string;
+  /**
+   * Submit the job as soon as the first pages are on the cluster; the others are prepared and sent while it waits in the
+   * queue and runs. Not with `shards`, which must know how many pages there are.
+   */
+  startEarly?: boolean;
   sourceType?: (typeof SOURCE_KINDS)[number];
   /** Resolution at which PDF pages are rendered. Default 200. */
   dpi?: number;
@@ -131,6 +136,7 @@ const RUNNER_KEYS = ["promptMode", "batchSize", "maxModelLen", "maxTokens", "lan
 export const OCR_KEYS: readonly string[] = [
   ...JOB_KEYS,
   "pushToHub",
+  "startEarly",
   "sourceType",
   "dpi",
   "model",
@@ -146,12 +152,21 @@ export function ocrSpec(source: SourceInput | readonly SourceInput[] | undefined
   const { sources, name } = sourceSpecs(source, options);
   if (sources.length === 0 && options.datasetPath === undefined)
     throw new UsageError("An OCR job needs a source.", "Give a path, a URL or a list of them, or `datasetPath`.");
+  if (options.startEarly !== undefined && typeof options.startEarly !== "boolean")
+    throw new UsageError(`startEarly: got ${JSON.stringify(options.startEarly)}.`, "Allowed: true or false.");
+  const startEarly = options.startEarly === true && sources.length > 0;
+  if (startEarly && (options.shards ?? 1) > 1)
+    throw new UsageError(
+      "startEarly and shards can't stand together: the pages can't be divided before all of them are known.",
+      "Leave out one of them.",
+    );
   return {
     ...common("ocr", name ?? "ocr", options),
     sources,
     options: runnerOptions(options),
     ...(options.model === undefined ? {} : { runner: checkModel(options.model) }),
     ...(options.pushToHub === undefined ? {} : { pushToHub: checkRepo(options.pushToHub) }),
+    ...(startEarly ? { startEarly } : {}),
   };
 }
 
@@ -197,9 +212,12 @@ export function runSpec(script: string, options: RunOptions = {}): JobSpec {
 }
 
 /** What may be changed when a job is run again: everything but what it works on. */
-export type RetryOptions = Omit<OcrOptions & RunOptions, "data" | "sourceType" | "dpi" | "after" | "afterCondition">;
+export type RetryOptions = Omit<
+  OcrOptions & RunOptions,
+  "data" | "sourceType" | "dpi" | "startEarly" | "after" | "afterCondition"
+>;
 
-const NOT_CHANGED = ["data", "sourceType", "dpi", "after", "afterCondition", "datasetPath"];
+const NOT_CHANGED = ["data", "sourceType", "dpi", "startEarly", "after", "afterCondition", "datasetPath"];
 
 /** Changes to a specification, checked as the options of a new job are; only what is given. Throws UsageError. */
 export function specChanges(kind: JobSpec["kind"], options: RetryOptions): Partial<JobSpec> {

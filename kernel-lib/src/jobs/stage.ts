@@ -6,10 +6,10 @@ import { createHash } from "node:crypto";
 import { readdir, readFile } from "node:fs/promises";
 import { join, posix, relative } from "node:path";
 import { type TransferProgress, uploadTree } from "../cluster/transfer.js";
-import { readFile as readRemote, type Sftp, type Transport, writeFile } from "../cluster/transport.js";
+import { readFile as readRemote, type Transport, writeFile } from "../cluster/transport.js";
 import { readManifest } from "../dataset/index.js";
 import { shardsAhead } from "./ahead.js";
-import { isFolder, jobRoot } from "./job-root.js";
+import { isFolder, jobRoot, placeLink } from "./job-root.js";
 import type { JobFile, ResolvedJob } from "./plan.js";
 import { checkQuota } from "./site-quota.js";
 
@@ -18,6 +18,8 @@ export interface StageOptions {
   id: string;
   /** The prepared pages, without `folder` if they are on the cluster already; absent for a job without pages of its own. */
   dataset?: { folder?: string; hash: string };
+  /** The pages are still coming (early.ts). */
+  coming?: boolean;
   signal: AbortSignal;
   onProgress: (bytes: number, total: number) => void;
 }
@@ -63,11 +65,11 @@ export async function stageJob(transport: Transport, job: ResolvedJob, options: 
       : dataFrom !== undefined
         ? `../${dataFrom}/output`
         : datasetPath;
-  if (input !== undefined) await link(sftp, input, posix.join(jobDir, "input"));
-  if (runner !== undefined) await link(sftp, runner, posix.join(jobDir, "runner"));
+  if (input !== undefined && options.coming !== true) await placeLink(sftp, input, posix.join(jobDir, "input"));
+  if (runner !== undefined) await placeLink(sftp, runner, posix.join(jobDir, "runner"));
   if (job.spec.kind === "run") {
     await sftp.mkdir(posix.join(jobDir, "runner"), 0o700);
-    if (input !== undefined) await link(sftp, "../input", posix.join(jobDir, "output", "dataset"));
+    if (input !== undefined) await placeLink(sftp, "../input", posix.join(jobDir, "output", "dataset"));
   }
   return jobDir;
 }
@@ -104,14 +106,6 @@ export async function unfinishedTasks(
   }
   const left = [...Array(shards).keys()].filter((task) => !done.has(task));
   return left.length === 0 || left.length === shards ? undefined : left;
-}
-
-/** A symbolic link that is there already, from an earlier try, is replaced if it leads elsewhere. */
-async function link(sftp: Sftp, target: string, path: string): Promise<void> {
-  const old = await sftp.readlink(path).catch(() => undefined);
-  if (old === target) return;
-  if (old !== undefined) await sftp.unlink(path);
-  await sftp.symlink(target, path);
 }
 
 /** Names a folder by its content: relative paths and bytes. */

@@ -184,6 +184,7 @@ function exports(plan: ScriptPlan): string[] {
     YALE_JOBS_PROGRESS: `${jobDir}/progress.jsonl`,
   };
   const lines = Object.entries(fixed).map(([name, value]) => `export ${name}=${quote(value)}`);
+  if (spec.startEarly === true) lines.push("# Pages may still come while it runs.", "export YALE_JOBS_EARLY=1");
   const tasks = shards(spec);
   if (tasks !== undefined)
     lines.push(
