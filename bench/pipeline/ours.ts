@@ -21,14 +21,14 @@ async function main(): Promise<void> {
     sources: [{ kind: "pdf", location: source }],
   };
   const { signal } = new AbortController();
-  const ahead = new ShardsAhead(cluster as ClusterConfig, async () => line, signal);
+  const over = (work: (transport: typeof line) => Promise<void>) => work(line);
+  const ahead = new ShardsAhead({ cluster: cluster as ClusterConfig, over, signal });
   const begin = performance.now();
   const { folder, hash, pages, bytes, shards } = await prepare(spec, {
     onShard: (shard) => (what === "both" ? ahead.add(shard) : undefined),
   });
   const prepared = (performance.now() - begin) / 1000;
   if (what !== "prepare") {
-    await ahead.end();
     await ahead.end();
     const have = await shardsAhead(await line.sftp(), far, shards);
     await uploadTree(line, folder, join(far, "datasets", hash), { have, journals: home });
