@@ -38,6 +38,7 @@ class Input:
         self._most = most
         self._shard = shard
         self._stopping = stopping
+        self._grew = False
 
     @property
     def span(self) -> tuple[int, int]:
@@ -55,9 +56,10 @@ class Input:
         return False
 
     def rows(self, first: int, last: int, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
-        """Known pages, from the one of that number to before the other."""
+        """Known pages, from the one of that number to before the other; fewer if it is to stop, or some that were there
+        are not for ten minutes."""
         at, since = first, time.monotonic()
-        while at < last:
+        while at < last and not self._stopping() and time.monotonic() - since < _PATIENCE:
             try:
                 for row in read_rows(self._folder, columns, at, last):
                     yield row
@@ -66,8 +68,8 @@ class Input:
                 if at < last:
                     raise Unreadable(f"{self._folder} has fewer pages than it had.")
             except Unreadable:
-                # What grew was replaced by the whole just now.
-                if self.whole or time.monotonic() - since > _PATIENCE:
+                # Its shards go from what grew to the whole just now.
+                if not self._grew:
                     raise
                 time.sleep(_LOOK)
 
@@ -79,8 +81,10 @@ class Input:
         known = len(self.keys)
         try:
             if coming:
-                for row in read_rows(folder, ["key"], known):
+                for row in read_rows(folder, ["key"], known, self._most):
                     self._add(str(row["key"]))
+                    self._grew = True
+                self.whole = self._most is not None and len(self.keys) >= self._most
             else:
                 self._take_whole(folder)
         except Unreadable:

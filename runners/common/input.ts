@@ -22,35 +22,39 @@ export class Input {
   whole = false;
   readonly #folder: string;
   readonly #most: number;
+  readonly #stop: Promise<void>;
+  #stopped = false;
   readonly #unique = new Set<string>();
   /** Of each shard of a growing dataset the number of its first page. */
   readonly #shards: number[] = [];
 
-  /** `most` is the number of pages after which the rest of a dataset is left alone. */
-  constructor(folder: string, most: number) {
+  /** `most` is the number of pages after which the rest of a dataset is left alone; after `stop` nothing is waited for. */
+  constructor(folder: string, most: number, stop: Promise<void>) {
     this.#folder = folder;
     this.#most = most;
+    this.#stop = stop;
+    void stop.then(() => {
+      this.#stopped = true;
+    });
   }
 
   /**
-   * Waits for pages that were not known before, or for the word that no more come; false if `stop` resolves first, or
-   * none come for ten minutes. Throws DatasetError for an input that can't be read, {@link Refused} for one that is not
-   * what it was.
+   * Waits for pages that were not known before, or for the word that no more come; false if the input's `stop` resolves
+   * first, or none come for ten minutes. Throws DatasetError for an input that can't be read, {@link Refused} for one that
+   * is not what it was.
    */
-  async more(stop: Promise<void>): Promise<boolean> {
-    let stopped = false;
-    void stop.then(() => {
-      stopped = true;
-    });
-    for (const since = Date.now(); !stopped && Date.now() - since < PATIENCE; await Promise.race([sleep(LOOK), stop]))
-      if (await this.#look()) return true;
+  async more(): Promise<boolean> {
+    for (const since = Date.now(); this.#waits(since); await this.#pause()) if (await this.#look()) return true;
     return false;
   }
 
-  /** Known pages, from the one of that number to before the other. */
+  /**
+   * Known pages, from the one of that number to before the other; fewer if it is to stop, or some that were there are not
+   * for ten minutes.
+   */
   async *rows(from: number, to: number, columns: readonly string[]): AsyncGenerator<Record<string, unknown>> {
     let at = from;
-    for (let since = Date.now(); at < to; )
+    for (let since = Date.now(); at < to && this.#waits(since); )
       try {
         const folder = await this.#now();
         // The whole dataset may be divided otherwise: there pages count from its beginning.
@@ -64,10 +68,18 @@ export class Input {
         }
         if (at < to) throw new DatasetError(`${this.#folder} has fewer pages than it had.`, "Submit the job again.");
       } catch (error) {
-        // What grew was replaced by the whole just now.
-        if (this.whole || !isGone(error) || Date.now() - since > PATIENCE) throw error;
-        await sleep(LOOK);
+        // Its shards go from what grew to the whole just now.
+        if (this.#shards.length === 0 || !isGone(error)) throw error;
+        await this.#pause();
       }
+  }
+
+  #waits(since: number): boolean {
+    return !this.#stopped && Date.now() - since < PATIENCE;
+  }
+
+  async #pause(): Promise<void> {
+    await Promise.race([sleep(LOOK), this.#stop]);
   }
 
   /** Takes in what has come; true if that is anything. */
@@ -80,12 +92,13 @@ export class Input {
     }
     try {
       const { length } = await shardFiles(folder);
-      for (let shard = this.#shards.length; shard < length; shard++) {
+      for (let shard = this.#shards.length; shard < length && !this.whole; shard++) {
         const rows: string[] = [];
         for await (const row of readRows(folder, { columns: ["key"], shards: [shard, shard + 1] }))
           rows.push(String(row.key));
         this.#shards.push(this.keys.length);
-        for (const key of rows) this.#add(key);
+        for (const key of rows.slice(0, this.#most - this.keys.length)) this.#add(key);
+        this.whole = this.keys.length >= this.#most;
       }
     } catch (error) {
       if (!isGone(error)) throw error;

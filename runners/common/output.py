@@ -124,6 +124,11 @@ class Output:
         self._pending.append(row)
         self.failed += row["error"] is not None
 
+    def check(self, keys: Sequence[str]) -> None:
+        """Of an input that has only its job's id for a name: throws Refused if a page is there that is none of `keys`."""
+        if os.environ.get("YALE_JOBS_EARLY") == "1" and not self._keys.issubset(keys):
+            raise Refused("The output holds pages of another input; submit the job anew.")
+
     @property
     def done(self) -> int:
         """Pages that are there."""

@@ -134,6 +134,14 @@ export class Output {
     this.#order = new Map(keys.map((key, i) => [key, i]));
   }
 
+  /** Of an input that has only its job's id for a name: throws {@link Refused} if a page is there that is none of `keys`. */
+  check(keys: readonly string[]): void {
+    if (process.env.YALE_JOBS_EARLY !== "1") return;
+    const known = new Set(keys);
+    if ([...this.#keys].some((key) => !known.has(key)))
+      throw new Refused("The output holds pages of another input; submit the job anew.");
+  }
+
   /** Pages that are there, and those of them in error. */
   get done(): number {
     return this.#keys.size;

@@ -111,15 +111,16 @@ async function main(): Promise<number> {
     for (const name of ["SIGTERM", "SIGUSR1", "SIGINT"] as const) process.on(name, () => onSignal(name));
   });
 
-  const input = new Input(values.input, options.maxSamples);
+  const input = new Input(values.input, options.maxSamples, stop);
   const inFlight = new Set<Promise<void>>();
   const span = () => shardRange(input.keys.length, shard);
   let total = 0;
   for (let next: number | undefined; !stopping && !input.whole; ) {
-    if (!(await input.more(stop))) break;
+    if (!(await input.more())) break;
     const [from, to] = span();
     total = to - from;
     await output.order(input.keys.slice(from, to));
+    if (input.whole) output.check(input.keys);
     if (next === undefined) progress.start({ total, done: output.done, attempt: output.attempt });
     else progress.total(total);
     next ??= from;

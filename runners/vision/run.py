@@ -148,6 +148,8 @@ async def _run(model: Model) -> int:
     # The first look tells of an input that can't be read before an output is made for it.
     await asyncio.to_thread(pages.more)
     output = Output(args.output, args.input, identity, shard)
+    if pages.whole:
+        output.check(pages.keys)
     progress.write("start", total=_total(pages), done=output.done, attempt=output.attempt)
     code = AGAIN
     try:
@@ -267,11 +269,15 @@ def _missing(pages: Input, output: Output, progress: Progress) -> Iterator[tuple
             for row in pages.rows(at, end, _COLUMNS):
                 yield pages.keys[at], row
                 at += 1
+            if at < end:
+                return
         if pages.whole:
             return
         if not pages.more():
             print("No more pages are waited for: the node is given back.", flush=True)
             return
+        if pages.whole:
+            output.check(pages.keys)
         last = pages.span[1]
         progress.write("total", total=_total(pages))
 

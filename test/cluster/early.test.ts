@@ -1,4 +1,4 @@
-import { existsSync, readlinkSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, readlinkSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, beforeEach, expect, it } from "vitest";
 import { readResults } from "../../kernel-lib/src/dataset/index.js";
@@ -17,6 +17,8 @@ const PAGES = 14;
 let box: Sandbox;
 let yale: Yale;
 let server: Running;
+/** A page that the server does not have for now. */
+let missing: number | undefined;
 /** What the server says to whoever wants the last page. */
 let answer: (status: number) => void;
 let answered: Promise<number>;
@@ -29,11 +31,13 @@ beforeAll(async () => {
   server = await listen(async (request, response) => {
     const number = Number(/(\d+)\.jpg$/.exec(request.url ?? "")?.[1]);
     if (number === PAGES) response.statusCode = await answered;
+    if (number === missing) response.statusCode = 404;
     response.setHeader("content-type", "image/jpeg");
     response.end(response.statusCode === 200 ? images[number - 1] : "");
   });
 });
 beforeEach(async () => {
+  missing = undefined;
   await bed.reset();
   rmSync(root, { recursive: true, force: true });
   rmSync(join(box.home, "cache"), { recursive: true, force: true });
@@ -88,7 +92,8 @@ it("a job runs on the first pages before the last is prepared, and does all of t
   expect((await keysOf(job.record)).map(numberOf)).toEqual(Array.from({ length: PAGES }, (_, i) => i + 1));
 });
 
-it("the next agent brings the rest of the pages if the first one dies", async () => {
+/** A job by an agent of its own, at work on the first pages. */
+async function byAgent(): Promise<JobRecord> {
   const list = join(box.home, "pages.txt");
   writeFileSync(list, urls().join("\n"));
   const sent = await box.yale(
@@ -96,19 +101,38 @@ it("the next agent brings the rest of the pages if the first one dies", async ()
     ...["--time", "00:10:00", "--start-early", "-q"],
   );
   expect(sent).toMatchObject({ code: 0 });
-  const running = await until("pages done", () => {
+  return until("pages done", () => {
     const record = box.records().find((r) => sent.stdout.includes(r.id));
     return record !== undefined && record.progress.done >= 2 && record;
   });
+}
+const recordOf = ({ id }: JobRecord) => box.records().find((r) => r.id === id);
+
+it("the next agent brings the rest of the pages if the first one dies", async () => {
+  const running = await byAgent();
   expect(running.coming).toBe(true);
   process.kill(box.agentPid(), "SIGKILL");
   answer(200);
-  const waited = await box.yale("jobs", "wait", running.id);
-  expect(waited).toMatchObject({ code: 0 });
-  const record = box.records().find((r) => r.id === running.id);
+  expect(await box.yale("jobs", "wait", running.id)).toMatchObject({ code: 0 });
+  const record = recordOf(running);
   expect([record?.attempt, record?.coming, record?.progress.done]).toEqual([1, undefined, PAGES]);
-  expect(new Set(await keysOf(running)).size).toBe(PAGES);
-  expect((await keysOf(running)).length).toBe(PAGES);
+  const keys = await keysOf(running);
+  expect([keys.length, new Set(keys).size]).toEqual([PAGES, PAGES]);
+  // Whoever finds the job from another machine is told which pages it had.
+  const told = JSON.parse(readFileSync(join(running.jobDir ?? "", "job.json"), "utf8"));
+  expect(told.dataset).toEqual(record?.dataset);
+});
+
+it("if the pages are others by then, the job is cancelled and says so", async () => {
+  missing = 3;
+  const running = await byAgent();
+  process.kill(box.agentPid(), "SIGKILL");
+  missing = undefined;
+  answer(200);
+  expect((await box.yale("jobs", "wait", running.id)).code).not.toBe(0);
+  expect(recordOf(running)).toMatchObject({ state: "failed", attempt: 1, error: { code: "source" } });
+  expect(recordOf(running)?.error?.what).toContain("The pages have changed");
+  expect(recordOf(running)?.coming).toBeUndefined();
 });
 
 it("where the rest of the pages can't be had, the job is cancelled and says why", async () => {
@@ -129,5 +153,4 @@ it("cancelling it ends the job and what brings its pages", async () => {
   await job.cancel();
   await job.wait({ bar: false }).catch(() => undefined);
   expect([job.state, job.record.coming]).toEqual(["cancelled", undefined]);
-  expect(existsSync(join(root, "datasets", ".ahead"))).toBe(true);
 });

@@ -212,6 +212,13 @@ describe("rendered pages", () => {
   });
 });
 
+/** The JPEG with two empty EXIF blocks, which no decoder has to take. */
+function withExifTwice(image: Buffer): Buffer {
+  const exif = Buffer.from("ffe100104578696600004d4d002a000000080000", "hex");
+  exif.writeUInt16BE(exif.length - 2, 2);
+  return Buffer.concat([image.subarray(0, 2), exif, exif, image.subarray(2)]);
+}
+
 describe("JPEGs on pages that must be rendered", () => {
   /** The page as poppler draws it, and as we do, both small; the mean difference of their values. */
   async function differs(path: string, number: number): Promise<number> {
@@ -233,6 +240,7 @@ describe("JPEGs on pages that must be rendered", () => {
     // Every reader has its own way from CMYK to a screen.
     ["in CMYK", async () => sharp(scan).toColourspace("cmyk").jpeg().toBuffer(), 20],
     ["with a profile of their own", async () => sharp(scan).withIccProfile("p3").jpeg().toBuffer()],
+    ["with more EXIF than one", async () => withExifTwice(scan)],
     [
       "that are turned by their EXIF",
       async () =>

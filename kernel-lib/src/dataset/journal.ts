@@ -20,8 +20,9 @@ interface Line {
 /** What an earlier run left whole. */
 export interface Remains {
   rows: WrittenRow[];
-  /** Shards that are closed. */
+  /** Shards that are closed, and of each the number of rows up to its end. */
   shards: { file: string; bytes: number; sha256: string }[];
+  ends: number[];
   /** The shard that was open, and the bytes of it that are whole. */
   open?: { shard: number; bytes: number };
 }
@@ -46,7 +47,7 @@ export async function forget(folder: string): Promise<void> {
 /** Reads what an earlier run left; undefined if there is nothing, or not all that the journal promises. */
 export async function readRemains(folder: string): Promise<Remains | undefined> {
   const text = await readFile(join(folder, NAME), "utf8").catch(() => "");
-  const remains: Remains = { rows: [], shards: [] };
+  const remains: Remains = { rows: [], shards: [], ends: [] };
   for (const line of text.split("\n")) {
     let batch: Line;
     try {
@@ -63,6 +64,7 @@ export async function readRemains(folder: string): Promise<Remains | undefined> 
       delete remains.open;
     } else remains.open = { shard: batch.shard, bytes: batch.end };
     remains.rows.push(...batch.rows);
+    if (batch.closed !== undefined) remains.ends.push(remains.rows.length);
   }
   if (remains.open !== undefined) {
     const { size } = (await stat(join(folder, `${shardName(remains.open.shard)}.part`)).catch(() => undefined)) ?? {};

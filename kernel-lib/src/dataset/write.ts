@@ -33,8 +33,8 @@ export interface WriteOptions {
   signal?: AbortSignal;
   /** Called for every page and fault, before it is written. */
   onItem?: (item: PageOrFault) => void;
-  /** Called when a shard is complete under its name. */
-  onShard?: (shard: { file: string; bytes: number; sha256: string }) => void;
+  /** Called when a shard is complete under its name; of one that was already, when its pages have come again. */
+  onShard?: (shard: { index: number; file: string; bytes: number; sha256: string }) => void;
 }
 
 /** Faults that are kept one by one; all are counted. */
@@ -87,7 +87,6 @@ async function write(
   const content = createHash("sha256");
   const keys = new Set<string>();
   const shards = [...(remains?.shards ?? [])];
-  for (const shard of shards) options.onShard?.(shard);
   const faults: Fault[] = [];
   let faultCount = 0;
   let pages = 0;
@@ -126,8 +125,8 @@ async function write(
     await note(folder, { shard: shards.length, end: shard.bytes, closed: shard.sha256, rows: written });
     written = [];
     file = undefined;
+    options.onShard?.({ index: shards.length, ...shard });
     shards.push(shard);
-    options.onShard?.(shard);
   };
 
   try {
@@ -149,7 +148,12 @@ async function write(
         known?.[2] ?? JSON.stringify([row.key, row.source, row.page, row.label, row.width, row.height, row.metadata]);
       content.update(Buffer.from(image, "hex"));
       content.update(rest);
-      if (known !== undefined) continue;
+      if (known !== undefined) {
+        const index = remains?.ends.indexOf(pages) ?? -1;
+        const shard = remains?.shards[index];
+        if (shard !== undefined) options.onShard?.({ index, ...shard });
+        continue;
+      }
       // A source that leaves an image out must not do so for a page that is not there.
       if (item.image.length === 0) throw new OtherPages();
       batch.push(row);

@@ -14,7 +14,7 @@ import type { ReadyShard } from "./prepare.js";
 import { checkQuota } from "./site-quota.js";
 
 /** Folder beside the datasets, in which shards wait. */
-export const AHEAD_FOLDER = "datasets/.ahead";
+const FOLDER = "datasets/.ahead";
 /** Bytes from which a shard is sent by itself; smaller ones share their round trips with the rest of the dataset. */
 const LEAST = 8 << 20;
 /** Shards under way at once: while one is compared and named, the other keeps the line full. */
@@ -28,21 +28,25 @@ export interface AheadOptions {
   /** Does work with the line to the cluster; rejects where that is not there and is not waited for. */
   over: (work: (transport: Transport) => Promise<void>) => Promise<void>;
   signal: AbortSignal;
-  /** Somebody waits for each of them, small ones too: called when one is there, with its number from 0 on. */
-  onArrived?: (shard: ReadyShard & { index: number }) => void;
+  /** For a job that waits for each of them, small ones too. */
+  job?: {
+    /** Where a shard goes, as an absolute path. */
+    place: (shard: ReadyShard) => Promise<string>;
+    /** Called when it is there. */
+    arrived: (shard: ReadyShard) => void;
+  };
 }
 
 /** Sends shards as they are given. */
 export class ShardsAhead {
   readonly #options: AheadOptions;
-  readonly #queue: (ReadyShard & { index: number })[] = [];
+  readonly #queue: ReadyShard[] = [];
   readonly #sent = { bytes: 0, files: 0 };
   readonly #work = new Set<Promise<void>>();
-  #given = 0;
   #ended = false;
-  #isMoved: (path: ((index: number) => string | undefined) | undefined) => void = () => {};
-  /** Resolves when all pages are prepared: with where each shard lies from then on. */
-  readonly #moved = new Promise<((index: number) => string | undefined) | undefined>((resolve) => {
+  #isMoved: (paths: readonly string[]) => void = () => {};
+  /** Resolves when all pages are prepared: with where the shards lie from then on. */
+  readonly #moved = new Promise<readonly string[]>((resolve) => {
     this.#isMoved = resolve;
   });
 
@@ -52,9 +56,8 @@ export class ShardsAhead {
 
   /** Takes in a shard. Never throws. */
   add(shard: ReadyShard): void {
-    const index = this.#given++;
-    if (this.#ended || (shard.bytes < LEAST && this.#options.onArrived === undefined)) return;
-    this.#queue.push({ ...shard, index });
+    if (this.#ended || (shard.bytes < LEAST && this.#options.job === undefined)) return;
+    this.#queue.push(shard);
     if (this.#work.size === AT_ONCE) return;
     const work = this.#send().finally(() => this.#work.delete(work));
     this.#work.add(work);
@@ -62,14 +65,14 @@ export class ShardsAhead {
 
   /** All pages are prepared, and the shards have moved to `paths`. Resolves when all have arrived or failed. */
   async rest(paths: readonly string[]): Promise<void> {
-    this.#isMoved((index) => paths[index]);
+    this.#isMoved(paths);
     await Promise.all(this.#work);
   }
 
   /** Begins no other, and resolves when those that are under way have arrived or failed. */
   async end(): Promise<void> {
     this.#ended = true;
-    this.#isMoved(undefined);
+    this.#isMoved([]);
     await Promise.all(this.#work);
   }
 
@@ -83,27 +86,28 @@ export class ShardsAhead {
       }
   }
 
-  async #one(shard: ReadyShard & { index: number }): Promise<void> {
-    const { cluster, over, signal, onArrived } = this.#options;
+  async #one(shard: ReadyShard): Promise<void> {
+    const { cluster, over, signal, job } = this.#options;
     this.#sent.bytes += shard.bytes;
     this.#sent.files += 1;
+    const place = await job?.place(shard);
     await over(async (transport) => {
-      if (transport.kind === "local" && onArrived === undefined) {
+      if (transport.kind === "local" && job === undefined) {
         this.#ended = true;
         return;
       }
       const root = await jobRoot(transport, await transport.sftp(), cluster.jobDir);
       await checkQuota(cluster, transport, root, this.#sent);
-      const there = posix.join(root, AHEAD_FOLDER, shard.sha256);
+      const there = place ?? posix.join(root, FOLDER, shard.sha256);
       await uploadTree(transport, shard.path, there, { signal }).catch(async (error: unknown) => {
-        if (onArrived === undefined || existsSync(shard.path)) throw error;
+        if (job === undefined || existsSync(shard.path)) throw error;
         // All pages are prepared by now, and the shard has gone where the dataset is.
-        const path = (await this.#moved)?.(shard.index);
+        const path = (await this.#moved)[shard.index];
         if (path === undefined) throw error;
         await uploadTree(transport, path, there, { signal });
       });
     });
-    onArrived?.(shard);
+    job?.arrived(shard);
   }
 }
 
@@ -113,7 +117,7 @@ export async function shardsAhead(
   root: string,
   shards: readonly { file: string; bytes: number; sha256: string }[],
 ): Promise<Map<string, string>> {
-  const folder = posix.join(root, AHEAD_FOLDER);
+  const folder = posix.join(root, FOLDER);
   const found = new Map<string, string>();
   let waiting: Awaited<ReturnType<Sftp["readdir"]>>;
   try {

@@ -124,7 +124,7 @@ export class Driver {
       const observation = await this.#watchUntilEnd(job, live);
       signal.throwIfAborted();
       const outcome = endOf(record, observation);
-      await this.#fed(live, outcome);
+      await this.#fed(job, live, outcome);
       const again = await this.#again(job, live, outcome, observation);
       // Also who cancelled while that was found out wants no other attempt.
       if (again === undefined || live.isCancelling()) return this.#finish(job, live, outcome);
@@ -133,16 +133,25 @@ export class Driver {
     }
   }
 
-  /** Ends what still brings pages to it. Throws what that failed of, since the job then ended because of it. */
-  async #fed(live: LiveJob, outcome: Outcome): Promise<void> {
+  /** Ends what still brings pages to it. Throws what that failed of, if the job then ended because of it. */
+  async #fed(job: ResolvedJob, live: LiveJob, outcome: Outcome): Promise<void> {
     const { feed, record } = live;
-    if (feed === undefined) return;
-    // One that is done with all pages has them; there only the last words are still to be said.
-    if (outcome.state !== "completed") feed.stop();
-    await feed.end.catch(() => undefined);
-    live.feed = undefined;
-    delete record.coming;
-    if (feed.failed !== undefined) throw feed.failed;
+    const completed = outcome.state === "completed";
+    if (feed !== undefined) {
+      // One that is done with all pages has them; there only the last words are still to be said.
+      if (!completed) feed.stop();
+      await feed.end.catch(() => undefined);
+      live.feed = undefined;
+      delete record.coming;
+      if (!completed && feed.failed !== undefined) throw feed.failed;
+    }
+    if (!completed || record.spec.startEarly !== true) return;
+    const { clearComing } = await import("./coming.js");
+    // Whoever ran on it is done. Where the line is gone, a little stays.
+    await this.#host.lines
+      .open(job.cluster, { interactive: false })
+      .then((transport) => clearComing(transport, record.jobDir ?? ""))
+      .catch(() => undefined);
   }
 
   /** Whether it is run again by itself: with which changes of what it asks for, or undefined for no. Says so in a note. */

@@ -125,6 +125,8 @@ export class Enqueuer {
       if (record.schedulerId === undefined && record.submitting !== true) live.abort.abort(error);
       else await this.#callOff(job, live);
     });
+    // Which dataset it is, whoever finds the job from another machine must know.
+    end.then(() => (record.schedulerId === undefined ? undefined : this.#noteId(job, live))).catch(() => undefined);
     live.feed = feed;
     return feed;
   }
@@ -331,7 +333,7 @@ export class Enqueuer {
     });
   }
 
-  /** Writes the scheduler's id into the job folder, where another machine finds it. */
+  /** Writes the scheduler's id, and the dataset, into the job folder, where another machine finds them. */
   async #noteId(job: ResolvedJob, live: LiveJob): Promise<void> {
     const { record } = live;
     const transport = await this.#host.lines.open(job.cluster, { interactive: false });

@@ -5,12 +5,13 @@
 import { join } from "node:path";
 import type { Transport } from "../cluster/transport.js";
 import type { DatasetInfo } from "../dataset/index.js";
+import { SourceError } from "../errors.js";
 import { ShardsAhead } from "./ahead.js";
-import { ComingPages, clearComing, EARLY_SHARD_BYTES, listComing, listedComing } from "./coming.js";
+import { ComingPages, comingPath, EARLY_SHARD_BYTES, listComing, listedComing } from "./coming.js";
 import type { LiveJob } from "./live.js";
 import type { ResolvedJob } from "./plan.js";
 import type { PrepareOptions } from "./prepare.js";
-import { stageJob } from "./stage.js";
+import { type StageOptions, stageJob } from "./stage.js";
 
 /** What {@link feed} works with. */
 export interface FeedOptions {
@@ -26,21 +27,48 @@ export interface FeedOptions {
 /** Resolves when all pages are there. Rejects with why they will not be, and has ended whatever it began by then. */
 export async function feed(job: ResolvedJob, live: LiveJob, options: FeedOptions): Promise<void> {
   const { record } = live;
-  const { over, signal } = options;
-  const { id } = record;
-  const stage = (more: Parameters<typeof stageJob>[2]) =>
-    over(async (transport) => {
-      record.jobDir = await stageJob(transport, job, more);
-    });
+  const { over, onFirst } = options;
+  const others = new AbortController();
+  const signal = AbortSignal.any([options.signal, others.signal]);
+  const whole = () => {
+    delete record.coming;
+    live.changed(true);
+    onFirst();
+  };
   const before = record.coming === true ? await over((t) => listedComing(t, record.jobDir ?? "")) : [];
+  if (before === undefined) return whole();
+  if (before.length > 0) onFirst();
+
+  const stage = async (more: Partial<StageOptions>): Promise<string> => {
+    const all = { id: record.id, signal, onProgress: () => undefined, ...more };
+    record.jobDir = await over((transport) => stageJob(transport, job, all));
+    return record.jobDir;
+  };
+  let folder: Promise<string> | undefined;
+  const jobDir = () => {
+    folder ??= record.jobDir === undefined ? stage({ coming: true }) : Promise.resolve(record.jobDir);
+    return folder;
+  };
   const coming = new ComingPages(async (shards) => {
-    if (record.jobDir === undefined) await stage({ id, coming: true, signal, onProgress: () => undefined });
-    await over((transport) => listComing(transport, record.jobDir ?? "", shards));
+    await over(async (transport) => listComing(transport, await jobDir(), shards));
     record.coming = true;
     live.changed(true);
+    onFirst();
   }, before);
-  coming.first.then(options.onFirst, () => undefined);
-  const ahead = new ShardsAhead({ cluster: job.cluster, over, signal, onArrived: (shard) => coming.arrived(shard) });
+  const ahead = new ShardsAhead({
+    cluster: job.cluster,
+    over,
+    signal,
+    job: {
+      place: async ({ sha256 }) => comingPath(await jobDir(), sha256),
+      arrived: (shard) => {
+        coming.arrived(shard).catch((error: unknown) => {
+          // Whatever else there is, the whole dataset will meet it, too.
+          if (error instanceof SourceError) others.abort(error);
+        });
+      },
+    },
+  });
   try {
     const info = await options.prepare({
       signal,
@@ -49,20 +77,17 @@ export async function feed(job: ResolvedJob, live: LiveJob, options: FeedOptions
     });
     await ahead.rest(info.shards.map(({ file }) => join(info.folder, file)));
     await coming.settled();
+    signal.throwIfAborted();
     await stage({
-      id,
       dataset: info,
-      signal,
       onProgress: (done, total) => {
         record.progress = { ...record.progress, uploadedBytes: done, uploadTotalBytes: total };
         live.changed();
       },
     });
-    if (record.coming === true)
-      await over(async (transport) => clearComing(await transport.sftp(), record.jobDir ?? "")).catch(() => undefined);
-    delete record.coming;
-    live.changed(true);
-    options.onFirst();
+    whole();
+  } catch (error) {
+    throw others.signal.aborted ? others.signal.reason : error;
   } finally {
     await ahead.end();
   }

@@ -118,7 +118,8 @@ export class LiveJob {
   /** Its end: written, told, and no longer driven. */
   end(outcome: Outcome): void {
     const { record } = this;
-    for (const key of ["submitting", "cancelling", "held", "reason", "expectedStart"] as const) delete record[key];
+    for (const key of ["submitting", "cancelling", "coming", "held", "reason", "expectedStart"] as const)
+      delete record[key];
     Object.assign(record, outcome);
     record.endedAt ??= new Date().toISOString();
     this.#end();

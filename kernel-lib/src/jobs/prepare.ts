@@ -18,6 +18,8 @@ import { openSource } from "../sources/registry.js";
 
 /** A part of a dataset that is whole and will not change, while the rest is still prepared. */
 export interface ReadyShard {
+  /** Counts from 0. Where the source has changed while an interrupted preparation goes on, they begin anew. */
+  index: number;
   /** Where it is until all pages are prepared; it is moved then. */
   path: string;
   bytes: number;
@@ -137,7 +139,7 @@ async function write(
         else prepared += 1;
         options.onProgress?.(prepared, total, faults);
       },
-      onShard: ({ file, bytes, sha256 }) => options.onShard?.({ path: join(work, file), bytes, sha256 }),
+      onShard: ({ file, ...shard }) => options.onShard?.({ path: join(work, file), ...shard }),
     });
     if (info.pages === 0) {
       const first = info.faults[0];

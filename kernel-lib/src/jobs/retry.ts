@@ -123,6 +123,7 @@ const PER_ATTEMPT = [
     "schedulerId",
     "submitting",
     "cancelling",
+    "coming",
     "submittedAt",
     "startedAt",
     "endedAt",

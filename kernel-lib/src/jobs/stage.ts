@@ -9,6 +9,7 @@ import { type TransferProgress, uploadTree } from "../cluster/transfer.js";
 import { readFile as readRemote, type Transport, writeFile } from "../cluster/transport.js";
 import { readManifest } from "../dataset/index.js";
 import { shardsAhead } from "./ahead.js";
+import { shardsCome } from "./coming.js";
 import { isFolder, jobRoot, placeLink } from "./job-root.js";
 import type { JobFile, ResolvedJob } from "./plan.js";
 import { checkQuota } from "./site-quota.js";
@@ -18,7 +19,7 @@ export interface StageOptions {
   id: string;
   /** The prepared pages, without `folder` if they are on the cluster already; absent for a job without pages of its own. */
   dataset?: { folder?: string; hash: string };
-  /** The pages are still coming (early.ts). */
+  /** The pages are still coming (coming.ts). */
   coming?: boolean;
   signal: AbortSignal;
   onProgress: (bytes: number, total: number) => void;
@@ -37,14 +38,15 @@ export async function stageJob(transport: Transport, job: ResolvedJob, options: 
     const there = posix.join(root, "datasets", hash);
     const { shards } = await readManifest(folder);
     const ahead = await shardsAhead(sftp, root, shards);
+    const have = new Map([...ahead, ...(await shardsCome(sftp, posix.join(root, options.id), shards))]);
     // What lies there already, whole or in part, takes no more than was looked at when it was sent.
     if (!(await isFolder(sftp, there))) {
-      const left = shards.filter((s) => !ahead.has(s.file));
+      const left = shards.filter((s) => !have.has(s.file));
       const bytes = left.reduce((sum, s) => sum + s.bytes, 0);
       await checkQuota(job.cluster, transport, root, { bytes, files: left.length + 4 });
     }
     const onProgress = (p: TransferProgress) => options.onProgress(p.bytes, p.total);
-    await uploadTree(transport, folder, there, { signal, onProgress, have: ahead });
+    await uploadTree(transport, folder, there, { signal, onProgress, have });
     // Somebody else had brought them already.
     await Promise.all([...ahead.values()].map((path) => sftp.unlink(path).catch(() => undefined)));
   }
@@ -57,7 +59,8 @@ export async function stageJob(transport: Transport, job: ResolvedJob, options: 
   signal.throwIfAborted();
 
   const jobDir = posix.join(root, options.id);
-  for (const folder of ["output", "log"]) await sftp.mkdir(posix.join(jobDir, folder), 0o700);
+  const folders = ["output", "log", ...(options.coming === true ? ["coming"] : [])];
+  for (const folder of folders) await sftp.mkdir(posix.join(jobDir, folder), 0o700);
   const { datasetPath, dataFrom } = job.spec;
   const input =
     options.dataset !== undefined

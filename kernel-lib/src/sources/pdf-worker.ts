@@ -86,6 +86,8 @@ async function open(path: string, password: string | undefined): Promise<Open> {
       useSystemFonts: false,
       verbosity: pdfjs.VerbosityLevel.WARNINGS,
     }).promise;
+    // What opening takes comes again each time, so it does not count.
+    if (range !== undefined) range.loaded = 0;
     current = { path, password, file, size, doc, ...(range === undefined ? {} : { range }) };
     return current;
   } catch (error) {
@@ -154,10 +156,13 @@ async function render(doc: PDFDocumentProxy, number: number, dpi: number): Promi
     try {
       await pdfPage.render({ canvas: canvas as never, viewport, background: "white" }).promise;
       drawn = true;
-      const lost = warnings.find((w) =>
-        /JpxError|Jbig2Error|JpegError|Unable to decode image|Dependent image isn't ready|getOperatorList - ignoring/i.test(
-          w,
-        ),
+      const lost = warnings.find(
+        (w) =>
+          // After a failure of the native decoder it goes on by itself.
+          !w.includes("getTransferableImage") &&
+          /JpxError|Jbig2Error|JpegError|Unable to decode image|Dependent image isn't ready|getOperatorList - ignoring/i.test(
+            w,
+          ),
       );
       if (lost !== undefined)
         throw new Error(`A part of the page can't be decoded (${lost.replace(/^Warning: /, "").slice(0, 200)}).`);
