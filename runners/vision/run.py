@@ -144,7 +144,7 @@ async def _run(model: Model) -> int:
     shard = shard_of()
     progress = Progress()
     stop = _Stop(progress)
-    pages = Input(args.input, options.get("maxSamples"), shard, lambda: stop.asked)
+    pages = Input(args.input, options.get("maxSamples"), shard, lambda: stop.asked or stop.over)
     # The first look tells of an input that can't be read before an output is made for it.
     await asyncio.to_thread(pages.more)
     output = Output(args.output, args.input, identity, shard)
@@ -181,6 +181,8 @@ class _Stop:
 
     def __init__(self, progress: Progress) -> None:
         self.asked = False
+        # The server is gone: nobody waits for pages any more.
+        self.over = False
         self.pump: Optional[Pump] = None
         self.starting: Optional[asyncio.Task[None]] = None
         self._times = 0
@@ -252,6 +254,7 @@ async def _work(
         phase("Reading pages.")
         await pump.run(_missing(pages, output, progress))
     finally:
+        stop.over = True
         await server.close()
 
 

@@ -54,8 +54,8 @@ afterAll(async () => {
 });
 
 const urls = () => Array.from({ length: PAGES }, (_, i) => `${server.url}/${i + 1}.jpg`);
-const submit = (strict = false) =>
-  yale.ocr(yale.web(urls(), { strict })).model("tesseract").on("key").time("00:10:00").startEarly().submit();
+const submit = ({ strict = false, node = "key" } = {}) =>
+  yale.ocr(yale.web(urls(), { strict })).model("tesseract").on(node).time("00:10:00").startEarly().submit();
 
 /** The record as soon as pages are done while the last one is still to come. */
 async function atWork(job: Job): Promise<JobRecord> {
@@ -89,6 +89,17 @@ it("a job runs on the first pages before the last is prepared, and does all of t
   expect(job.record.progress).toMatchObject({ done: PAGES, total: PAGES, prepared: PAGES });
   expect(readlinkSync(join(job.record.jobDir ?? "", "input"))).toBe(`../datasets/${job.record.dataset?.hash}`);
   expect(existsSync(join(job.record.jobDir ?? "", "coming"))).toBe(false);
+  expect((await keysOf(job.record)).map(numberOf)).toEqual(Array.from({ length: PAGES }, (_, i) => i + 1));
+});
+
+it("where the channel for files breaks again and again every page comes, and is done once", async () => {
+  bed.dropAfter(30 << 20);
+  const job = await submit({ node: "drop" });
+  answer(200);
+  const reasons = new Set<string>();
+  for await (const { reason } of job.changes()) if (reason !== undefined) reasons.add(reason);
+  expect([job.state, job.record.attempt, job.record.coming]).toEqual(["completed", 1, undefined]);
+  expect([...reasons].join("\n")).toMatch(/The line to drop was lost .*channel for files/);
   expect((await keysOf(job.record)).map(numberOf)).toEqual(Array.from({ length: PAGES }, (_, i) => i + 1));
 });
 
@@ -136,7 +147,7 @@ it("if the pages are others by then, the job is cancelled and says so", async ()
 });
 
 it("where the rest of the pages can't be had, the job is cancelled and says why", async () => {
-  const job = await submit(true);
+  const job = await submit({ strict: true });
   const { schedulerId = "" } = await atWork(job);
   answer(404);
   await job.wait({ bar: false }).catch(() => undefined);

@@ -44,9 +44,9 @@ export class ShardsAhead {
   readonly #sent = { bytes: 0, files: 0 };
   readonly #work = new Set<Promise<void>>();
   #ended = false;
-  #isMoved: (paths: readonly string[]) => void = () => {};
-  /** Resolves when all pages are prepared: with where the shards lie from then on. */
-  readonly #moved = new Promise<readonly string[]>((resolve) => {
+  #isMoved: (paths: ReadonlyMap<string, string>) => void = () => {};
+  /** Resolves when all pages are prepared: with where the shards lie from then on, by their hash. */
+  readonly #moved = new Promise<ReadonlyMap<string, string>>((resolve) => {
     this.#isMoved = resolve;
   });
 
@@ -63,8 +63,11 @@ export class ShardsAhead {
     this.#work.add(work);
   }
 
-  /** All pages are prepared, and the shards have moved to `paths`. Resolves when all have arrived or failed. */
-  async rest(paths: readonly string[]): Promise<void> {
+  /**
+   * All pages are prepared, and the shards have moved to `paths`, by their hash: one that is not among them, since the
+   * same pages were prepared before and divided otherwise, goes with the whole. Resolves when all have arrived or failed.
+   */
+  async rest(paths: ReadonlyMap<string, string>): Promise<void> {
     this.#isMoved(paths);
     await Promise.all(this.#work);
   }
@@ -72,7 +75,7 @@ export class ShardsAhead {
   /** Begins no other, and resolves when those that are under way have arrived or failed. */
   async end(): Promise<void> {
     this.#ended = true;
-    this.#isMoved([]);
+    this.#isMoved(new Map());
     await Promise.all(this.#work);
   }
 
@@ -102,7 +105,7 @@ export class ShardsAhead {
       await uploadTree(transport, shard.path, there, { signal }).catch(async (error: unknown) => {
         if (job === undefined || existsSync(shard.path)) throw error;
         // All pages are prepared by now, and the shard has gone where the dataset is.
-        const path = (await this.#moved)[shard.index];
+        const path = (await this.#moved).get(shard.sha256);
         if (path === undefined) throw error;
         await uploadTree(transport, path, there, { signal });
       });

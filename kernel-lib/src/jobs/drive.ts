@@ -66,9 +66,12 @@ export class Driver {
   drive(record: JobRecord, options: { asked: boolean }): void {
     const live = this.jobs.take(record, options.asked);
     if (live === undefined) return;
-    this.#bring(live).catch((error: unknown) => {
+    this.#bring(live).catch(async (error: unknown) => {
       const cause = live.signal.aborted ? (live.signal.reason as unknown) : error;
       if (cause instanceof CoreClosed) return;
+      // No pages come to a job that has ended, and none to the next attempt in its folder.
+      live.feed?.stop();
+      await live.feed?.end.catch(() => undefined);
       if (cause instanceof Cancelled) live.end({ state: "cancelled", reason: cause.message });
       else if (cause instanceof NeverItsTurn) live.end(neverItsTurn(cause.message));
       else live.end({ state: "failed", error: errorData(cause) });

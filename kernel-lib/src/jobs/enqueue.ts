@@ -70,18 +70,25 @@ export class Enqueuer {
     const { stageJob } = await import("./stage.js");
     const { ShardsAhead } = await import("./ahead.js");
     const { cluster } = job;
+    const { jobDir } = record;
+    const early = job.spec.startEarly === true && jobDir !== undefined;
+    const { comingPath, EARLY_SHARD_BYTES } = await import("./coming.js");
     const ahead = new ShardsAhead({
       cluster,
       over: async (work) => work(await this.#host.lines.open(cluster, { interactive: false, signal })),
       signal,
+      // What an earlier attempt has brought lies there.
+      ...(early ? { job: { place: async ({ sha256 }) => comingPath(jobDir, sha256), arrived: () => undefined } } : {}),
     });
     const dataset =
       (await this.#stagedBefore(job, live)) ??
       (job.spec.sources.length === 0
         ? undefined
-        : await this.#prepare(job, live, { signal, onShard: (shard) => ahead.add(shard) }).finally(
-            () => void ahead.end(),
-          ));
+        : await this.#prepare(job, live, {
+            signal,
+            onShard: (shard) => ahead.add(shard),
+            ...(early ? { shardBytes: EARLY_SHARD_BYTES } : {}),
+          }).finally(() => void ahead.end()));
     record.state = "uploading";
     live.changed(true);
     await ahead.end();
@@ -111,7 +118,7 @@ export class Enqueuer {
     });
     const end = import("./feed.js").then((f) =>
       f.feed(job, live, {
-        over: (work) => overLine(this.#host.lines, job, live, work),
+        over: (work, signal) => overLine(this.#host.lines, job, live, work, signal),
         signal,
         prepare: (options) => this.#prepare(job, live, options),
         onFirst,
@@ -238,6 +245,7 @@ export class Enqueuer {
           // Nothing was taken. When the next try may be made, and that it waits, the budget says.
           delete record.submitting;
           if (live.isCancelling()) throw new Cancelled("Cancelled before the scheduler had it.");
+          if (live.feed?.failed !== undefined) throw live.feed.failed;
           await budget.refused(job.cluster);
         } else if (later === "silent") {
           // It may have taken the job: `submitting` stands, so it is looked up before anything is sent again.

@@ -15,8 +15,8 @@ import { type StageOptions, stageJob } from "./stage.js";
 
 /** What {@link feed} works with. */
 export interface FeedOptions {
-  /** Does work with the line to the cluster, and again when it comes back. */
-  over: <T>(work: (transport: Transport) => Promise<T>) => Promise<T>;
+  /** Does work with the line to the cluster, and again when it comes back, unless the signal aborts first. */
+  over: <T>(work: (transport: Transport) => Promise<T>, signal: AbortSignal) => Promise<T>;
   signal: AbortSignal;
   /** Prepares the pages, and says so in the record. */
   prepare: (options: PrepareOptions) => Promise<DatasetInfo>;
@@ -27,9 +27,10 @@ export interface FeedOptions {
 /** Resolves when all pages are there. Rejects with why they will not be, and has ended whatever it began by then. */
 export async function feed(job: ResolvedJob, live: LiveJob, options: FeedOptions): Promise<void> {
   const { record } = live;
-  const { over, onFirst } = options;
+  const { onFirst } = options;
   const others = new AbortController();
   const signal = AbortSignal.any([options.signal, others.signal]);
+  const over = <T>(work: (transport: Transport) => Promise<T>) => options.over(work, signal);
   const whole = () => {
     delete record.coming;
     live.changed(true);
@@ -75,7 +76,7 @@ export async function feed(job: ResolvedJob, live: LiveJob, options: FeedOptions
       shardBytes: EARLY_SHARD_BYTES,
       onShard: (shard) => ahead.add(shard),
     });
-    await ahead.rest(info.shards.map(({ file }) => join(info.folder, file)));
+    await ahead.rest(new Map(info.shards.map(({ file, sha256 }) => [sha256, join(info.folder, file)])));
     await coming.settled();
     signal.throwIfAborted();
     await stage({
@@ -87,8 +88,12 @@ export async function feed(job: ResolvedJob, live: LiveJob, options: FeedOptions
     });
     whole();
   } catch (error) {
-    throw others.signal.aborted ? others.signal.reason : error;
+    const cause: unknown = others.signal.aborted ? others.signal.reason : error;
+    // Also what still waits for the line.
+    others.abort(cause);
+    throw cause;
   } finally {
     await ahead.end();
+    await coming.settled();
   }
 }

@@ -46,7 +46,6 @@ export class JobFolder {
       this.#feed(sftp, "progress.jsonl", 0),
       this.#log.read(sftp, this.#path(LOG_FILE)),
     ]);
-    if (progress) record.progress = this.#part(0).progress;
     if (log) record.logTail = this.#log.lines();
     return [progress, log];
   }
@@ -103,10 +102,12 @@ export class JobFolder {
     const part = this.#part(task);
     const added = await readNew(sftp, this.#path(name), part.reader.offset);
     if (added === undefined || added.length === 0) return false;
-    const before = (this.#record.spec.shards ?? 1) > 1 ? part.progress : this.#record.progress;
-    const now = part.reader.feed(added, before);
+    const alone = (this.#record.spec.shards ?? 1) <= 1;
+    const now = part.reader.feed(added, alone ? this.#record.progress : part.progress);
     if (now === undefined) return false;
     part.progress = now;
+    // At once: pages may be prepared while the rest of the folder is read, and that is said there, too.
+    if (alone) this.#record.progress = now;
     part.started = true;
     return true;
   }

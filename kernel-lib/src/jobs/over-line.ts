@@ -13,15 +13,16 @@ const LONGEST_PAUSE = 60_000;
 
 /**
  * Does `work` with the line, and again, from what is there by then, as often as the line is lost. The record says what
- * it waits for meanwhile. What would happen again (a refusal, a full disk) is thrown.
+ * it waits for meanwhile. What would happen again (a refusal, a full disk) is thrown. `signal` ends the wait; by default
+ * the job's own.
  */
 export async function overLine<T>(
   lines: Lines,
   job: ResolvedJob,
   live: LiveJob,
   work: (transport: Transport) => Promise<T>,
+  signal: AbortSignal = live.signal,
 ): Promise<T> {
-  const { signal } = live;
   for (let failures = 0; ; ) {
     let transport: Transport | undefined;
     try {
