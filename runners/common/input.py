@@ -45,6 +45,12 @@ class Input:
         """The pages of this task among those that are known: from the first to before the second."""
         return shard_range(len(self.keys), self._shard)
 
+    @property
+    def total(self) -> int:
+        """How many those are."""
+        first, last = self.span
+        return last - first
+
     def more(self) -> bool:
         """Waits for pages that were not known before, or for the word that no more come; False if it is to stop, or none
         come for ten minutes. Throws Unreadable, and Refused for an input that is not what it was."""

@@ -113,11 +113,10 @@ async function main(): Promise<number> {
 
   const input = new Input(values.input, options.maxSamples, stop);
   const inFlight = new Set<Promise<void>>();
-  const span = () => shardRange(input.keys.length, shard);
   let total = 0;
   for (let next: number | undefined; !stopping && !input.whole; ) {
     if (!(await input.more())) break;
-    const [from, to] = span();
+    const [from, to] = shardRange(input.keys.length, shard);
     total = to - from;
     await output.order(input.keys.slice(from, to));
     if (input.whole) output.check(input.keys);

@@ -150,12 +150,12 @@ async def _run(model: Model) -> int:
     output = Output(args.output, args.input, identity, shard)
     if pages.whole:
         output.check(pages.keys)
-    progress.write("start", total=_total(pages), done=output.done, attempt=output.attempt)
+    progress.write("start", total=pages.total, done=output.done, attempt=output.attempt)
     code = AGAIN
     try:
-        if not stop.asked and (not pages.whole or output.done < _total(pages)):
+        if not stop.asked and (not pages.whole or output.done < pages.total):
             await _work(model, card, options, identity, prompt, pages, output, progress, stop)
-        finished = pages.whole and output.done >= _total(pages)
+        finished = pages.whole and output.done >= pages.total
         code = AGAIN if not finished else DONE_WITH_ERRORS if output.failed else DONE
         first, last = pages.span
         output.close(pages.keys[first:last] if finished else None)
@@ -165,15 +165,9 @@ async def _run(model: Model) -> int:
     except Unreadable as error:
         output.close()
         code = _say(BAD_INPUT, error)
-    total = _total(pages)
-    progress.write("end", done=output.done, failed=output.failed, total=total, exit=code)
-    print(f"{output.done} of {total} pages are done, {output.failed} in error.", flush=True)
+    progress.write("end", done=output.done, failed=output.failed, total=pages.total, exit=code)
+    print(f"{output.done} of {pages.total} pages are done, {output.failed} in error.", flush=True)
     return code
-
-
-def _total(pages: Input) -> int:
-    first, last = pages.span
-    return last - first
 
 
 class _Stop:
@@ -247,7 +241,7 @@ async def _work(
         versions = {name: _version(name) for name in ("vllm", "transformers", "torch", "pillow", "pyarrow", "httpx")}
         await _record(output, model, card, options, identity, prompt, command, versions)
         about = {k: v for k, v in {**identity, "vllm": versions["vllm"], "server": url}.items() if v is not None}
-        pump = Pump(model, options, server, output, progress, about, lambda: _total(pages))
+        pump = Pump(model, options, server, output, progress, about, lambda: pages.total)
         stop.pump = pump
         if stop.asked:
             return
@@ -282,7 +276,7 @@ def _missing(pages: Input, output: Output, progress: Progress) -> Iterator[tuple
         if pages.whole:
             output.check(pages.keys)
         last = pages.span[1]
-        progress.write("total", total=_total(pages))
+        progress.write("total", total=pages.total)
 
 
 async def _record(

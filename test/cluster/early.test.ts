@@ -29,7 +29,7 @@ beforeAll(async () => {
   yale = new Yale({ agent: false, config: bed.configPath });
   const images = await heavyJpegs(box.home, PAGES, 6e6);
   server = await listen(async (request, response) => {
-    const number = Number(/(\d+)\.jpg$/.exec(request.url ?? "")?.[1]);
+    const number = numberOf(request.url ?? "");
     if (number === PAGES) response.statusCode = await answered;
     if (number === missing) response.statusCode = 404;
     response.setHeader("content-type", "image/jpeg");
@@ -53,7 +53,8 @@ afterAll(async () => {
   rmSync(root, { recursive: true, force: true });
 });
 
-const urls = () => Array.from({ length: PAGES }, (_, i) => `${server.url}/${i + 1}.jpg`);
+const NUMBERS = Array.from({ length: PAGES }, (_, i) => i + 1);
+const urls = () => NUMBERS.map((number) => `${server.url}/${number}.jpg`);
 const submit = ({ strict = false, node = "key" } = {}) =>
   yale.ocr(yale.web(urls(), { strict })).model("tesseract").on(node).time("00:10:00").startEarly().submit();
 
@@ -89,7 +90,7 @@ it("a job runs on the first pages before the last is prepared, and does all of t
   expect(job.record.progress).toMatchObject({ done: PAGES, total: PAGES, prepared: PAGES });
   expect(readlinkSync(join(job.record.jobDir ?? "", "input"))).toBe(`../datasets/${job.record.dataset?.hash}`);
   expect(existsSync(join(job.record.jobDir ?? "", "coming"))).toBe(false);
-  expect((await keysOf(job.record)).map(numberOf)).toEqual(Array.from({ length: PAGES }, (_, i) => i + 1));
+  expect((await keysOf(job.record)).map(numberOf)).toEqual(NUMBERS);
 });
 
 it("where the channel for files breaks again and again every page comes, and is done once", async () => {
@@ -100,7 +101,7 @@ it("where the channel for files breaks again and again every page comes, and is 
   for await (const { reason } of job.changes()) if (reason !== undefined) reasons.add(reason);
   expect([job.state, job.record.attempt, job.record.coming]).toEqual(["completed", 1, undefined]);
   expect([...reasons].join("\n")).toMatch(/The line to drop was lost .*channel for files/);
-  expect((await keysOf(job.record)).map(numberOf)).toEqual(Array.from({ length: PAGES }, (_, i) => i + 1));
+  expect((await keysOf(job.record)).map(numberOf)).toEqual(NUMBERS);
 });
 
 /** A job by an agent of its own, at work on the first pages. */

@@ -258,23 +258,25 @@ describe("the runner for vision models", () => {
       expect(run.progress().at(-1)).toMatchObject({ type: "end", done: 6, total: 6, exit: 0 });
     });
 
-    it("stops when it is told to while it waits for them, and is to be run again", async () => {
+    /** A run that has done the first page and waits for the next. */
+    async function waiting(name: string): Promise<{ growing: Growing; run: Run; child: ChildProcess }> {
       const growing = new Growing();
       growing.list(1);
-      const run = new Run("waiting", {}, {}, growing.input);
+      const run = new Run(name, {}, {}, growing.input);
       const child = run.start(early);
       await until("the first page", () => run.progress().some((e) => e.type === "page"));
+      return { growing, run, child };
+    }
+
+    it("stops when it is told to while it waits for them, and is to be run again", async () => {
+      const { run, child } = await waiting("waiting");
       child.kill("SIGUSR1");
       expect(await run.end(child)).toBe(75);
       expect((await run.results()).map(numberOf)).toEqual([1]);
     });
 
     it("refuses a whole that is not the one it began with", async () => {
-      const growing = new Growing();
-      growing.list(1);
-      const run = new Run("other", {}, {}, growing.input);
-      const child = run.start(early);
-      await until("the first page", () => run.progress().some((e) => e.type === "page"));
+      const { growing, run, child } = await waiting("other");
       const images = mkdtempSync(join(box.home, "another-"));
       writeFileSync(join(images, "page-000.png"), await page(3));
       await writeDataset(new PageSource("directory", images, {}).pages(), { folder: `${images}-dataset` });

@@ -3,12 +3,12 @@
  * Arrow IPC *stream* format, features in the schema's metadata, every field nullable (a non-nullable one makes
  * `datasets` 5.2 cast the whole table and lose its memory map).
  */
-import { randomBytes } from "node:crypto";
 import type { FileHandle } from "node:fs/promises";
 import { open, rename, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { Data, DataType, RecordBatch, RecordBatchStreamWriter, Schema } from "apache-arrow";
 import type { Features, FeatureType, Row } from "./features.js";
+import { STATE_FILE, stateText } from "./state.js";
 
 type Arrow = typeof import("apache-arrow");
 let loaded: Promise<Arrow> | undefined;
@@ -238,27 +238,13 @@ export async function writeDatasetFiles(
   folder: string,
   features: Features,
   files: readonly string[],
-  fingerprint: string = randomBytes(8).toString("hex"),
+  fingerprint?: string,
 ): Promise<void> {
-  const whole = async (name: string, value: unknown) => {
-    await writeFile(join(folder, `${name}.part`), `${JSON.stringify(value, null, 2)}\n`);
+  const whole = async (name: string, text: string) => {
+    await writeFile(join(folder, `${name}.part`), text);
     await rename(join(folder, `${name}.part`), join(folder, name));
   };
-  await whole("dataset_info.json", {
-    citation: "",
-    description: "",
-    features: featuresJson(features),
-    homepage: "",
-    license: "",
-  });
-  // datasets indexes all seven keys; leaving one out is a KeyError (checked one by one with 5.2.0).
-  await whole("state.json", {
-    _data_files: files.map((filename) => ({ filename })),
-    _fingerprint: fingerprint,
-    _format_columns: null,
-    _format_kwargs: {},
-    _format_type: null,
-    _output_all_columns: false,
-    _split: null,
-  });
+  const info = { citation: "", description: "", features: featuresJson(features), homepage: "", license: "" };
+  await whole("dataset_info.json", `${JSON.stringify(info, null, 2)}\n`);
+  await whole(STATE_FILE, stateText(files, fingerprint));
 }

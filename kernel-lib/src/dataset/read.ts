@@ -80,10 +80,10 @@ export interface ReadOptions {
 /** Record batches of a dataset folder, shard by shard. */
 async function* readBatches(
   folder: string,
-  { split, shards = [0] }: Pick<ReadOptions, "split"> & { shards?: readonly number[] } = {},
+  { split, shards }: Pick<ReadOptions, "split" | "shards"> = {},
 ): AsyncGenerator<RecordBatch> {
   const a = await arrow();
-  for (const file of (await shardFiles(folder, split)).slice(...shards)) {
+  for (const file of (await shardFiles(folder, split)).slice(shards?.[0], shards?.[1])) {
     // Opened first: arrow takes a stream that breaks before its first byte for an empty one.
     const handle = await open(file, "r").catch((cause: unknown) => {
       throw new DatasetError(`${file} can't be read: ${(cause as Error).message}`, "It belongs to the dataset.", {

@@ -5,6 +5,7 @@
 import { randomBytes } from "node:crypto";
 import { readdir, readFile, rename, writeFile } from "node:fs/promises";
 import { basename, join } from "node:path";
+import { STATE_FILE, stateText } from "./state.js";
 
 /** Name of a task's folder inside the output. */
 export function shardFolder(index: number): string {
@@ -21,16 +22,7 @@ export async function composeShards(folder: string): Promise<void> {
   for (let again = 0; files.length > 0 && again < 50; again++) {
     const info = await readFile(join(folder, (files[0] ?? "").split("/")[0] ?? "", "dataset_info.json"), "utf8");
     await whole(folder, "dataset_info.json", info);
-    const state = {
-      _data_files: files.map((filename) => ({ filename })),
-      _fingerprint: randomBytes(8).toString("hex"),
-      _format_columns: null,
-      _format_kwargs: {},
-      _format_type: null,
-      _output_all_columns: false,
-      _split: null,
-    };
-    await whole(folder, "state.json", `${JSON.stringify(state, null, 2)}\n`);
+    await whole(folder, STATE_FILE, stateText(files));
     const now = await filesOf(folder);
     if (now.join("\n") === files.join("\n")) return;
     files = now;

@@ -5,6 +5,7 @@
  */
 import { posix } from "node:path";
 import { isMissing, readFile, type Sftp, type Transport, writeFile } from "../cluster/transport.js";
+import { STATE_FILE, stateText } from "../dataset/state.js";
 import { SourceError } from "../errors.js";
 import { placeLink } from "./job-root.js";
 
@@ -74,16 +75,7 @@ export async function listComing(transport: Transport, jobDir: string, shards: r
   const sftp = await transport.sftp();
   const folder = posix.join(jobDir, FOLDER);
   await writeFile(sftp, posix.join(folder, COMING_FILE), "{}\n");
-  const state = {
-    _data_files: shards.map((sha256) => ({ filename: fileOf(sha256) })),
-    _fingerprint: "coming",
-    _format_columns: null,
-    _format_kwargs: {},
-    _format_type: null,
-    _output_all_columns: false,
-    _split: null,
-  };
-  await writeFile(sftp, posix.join(folder, "state.json"), `${JSON.stringify(state, null, 2)}\n`);
+  await writeFile(sftp, posix.join(folder, STATE_FILE), stateText(shards.map(fileOf), "coming"));
   await placeLink(sftp, FOLDER, posix.join(jobDir, "input"));
 }
 
@@ -91,7 +83,7 @@ export async function listComing(transport: Transport, jobDir: string, shards: r
 export async function listedComing(transport: Transport, jobDir: string): Promise<string[] | undefined> {
   const sftp = await transport.sftp();
   if ((await sftp.readlink(posix.join(jobDir, "input"))) !== FOLDER) return undefined;
-  const text = await readFile(sftp, posix.join(jobDir, FOLDER, "state.json"));
+  const text = await readFile(sftp, posix.join(jobDir, FOLDER, STATE_FILE));
   const { _data_files } = JSON.parse(new TextDecoder().decode(text)) as { _data_files: { filename: string }[] };
   return _data_files.map(({ filename }) => filename.replace(/\.arrow$/, ""));
 }

@@ -70,8 +70,7 @@ export class Driver {
       const cause = live.signal.aborted ? (live.signal.reason as unknown) : error;
       if (cause instanceof CoreClosed) return;
       // No pages come to a job that has ended, and none to the next attempt in its folder.
-      live.feed?.stop();
-      await live.feed?.end.catch(() => undefined);
+      await live.feed?.stop();
       if (cause instanceof Cancelled) live.end({ state: "cancelled", reason: cause.message });
       else if (cause instanceof NeverItsTurn) live.end(neverItsTurn(cause.message));
       else live.end({ state: "failed", error: errorData(cause) });
@@ -142,8 +141,7 @@ export class Driver {
     const completed = outcome.state === "completed";
     if (feed !== undefined) {
       // One that is done with all pages has them; there only the last words are still to be said.
-      if (!completed) feed.stop();
-      await feed.end.catch(() => undefined);
+      await (completed ? feed.end.catch(() => undefined) : feed.stop());
       live.feed = undefined;
       delete record.coming;
       if (!completed && feed.failed !== undefined) throw feed.failed;

@@ -99,10 +99,7 @@ export class Enqueuer {
         id: record.id,
         ...(dataset === undefined ? {} : { dataset }),
         signal,
-        onProgress: (done, total) => {
-          record.progress = { ...record.progress, uploadedBytes: done, uploadTotalBytes: total };
-          live.changed();
-        },
+        onProgress: (done, total) => live.uploaded(done, total),
       }),
     );
   }
@@ -124,7 +121,14 @@ export class Enqueuer {
         onFirst,
       }),
     );
-    const feed: Feed = { first: Promise.race([isFirst, end]), end, stop: () => stop.abort(new Error("It has ended.")) };
+    const feed: Feed = {
+      first: Promise.race([isFirst, end]),
+      end,
+      stop: async () => {
+        stop.abort(new Error("The job has ended."));
+        await end.catch(() => undefined);
+      },
+    };
     feed.first.catch(() => undefined);
     end.catch(async (error: unknown) => {
       if (signal.aborted) return;

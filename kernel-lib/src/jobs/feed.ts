@@ -79,13 +79,7 @@ export async function feed(job: ResolvedJob, live: LiveJob, options: FeedOptions
     await ahead.rest(new Map(info.shards.map(({ file, sha256 }) => [sha256, join(info.folder, file)])));
     await coming.settled();
     signal.throwIfAborted();
-    await stage({
-      dataset: info,
-      onProgress: (done, total) => {
-        record.progress = { ...record.progress, uploadedBytes: done, uploadTotalBytes: total };
-        live.changed();
-      },
-    });
+    await stage({ dataset: info, onProgress: (done, total) => live.uploaded(done, total) });
     whole();
   } catch (error) {
     const cause: unknown = others.signal.aborted ? others.signal.reason : error;

@@ -32,8 +32,13 @@ export class JobFolder {
 
   /** Reads what is new into the record; true if anything was. Throws if the line is gone. */
   async read(sftp: Sftp): Promise<boolean> {
-    const news = (this.#record.spec.shards ?? 1) > 1 ? await this.#readTasks(sftp) : await this.#readOne(sftp);
+    const news = this.#alone ? await this.#readOne(sftp) : await this.#readTasks(sftp);
     return news.some((n) => n);
+  }
+
+  /** True for a job that is not split. */
+  get #alone(): boolean {
+    return (this.#record.spec.shards ?? 1) <= 1;
   }
 
   #path(...parts: string[]): string {
@@ -41,12 +46,11 @@ export class JobFolder {
   }
 
   async #readOne(sftp: Sftp): Promise<boolean[]> {
-    const record = this.#record;
     const [progress, log] = await Promise.all([
       this.#feed(sftp, "progress.jsonl", 0),
       this.#log.read(sftp, this.#path(LOG_FILE)),
     ]);
-    if (log) record.logTail = this.#log.lines();
+    if (log) this.#record.logTail = this.#log.lines();
     return [progress, log];
   }
 
@@ -88,10 +92,9 @@ export class JobFolder {
     if (known !== undefined) return known;
     const { progress } = this.#record;
     // A job that is not split goes on from what its record says, a task from nothing.
-    const alone = (this.#record.spec.shards ?? 1) <= 1;
     const part = {
       reader: new ProgressReader(),
-      progress: alone ? progress : { prepared: progress.prepared, done: 0, failed: 0 },
+      progress: this.#alone ? progress : { prepared: progress.prepared, done: 0, failed: 0 },
       started: false,
     };
     this.#parts[task] = part;
@@ -102,12 +105,11 @@ export class JobFolder {
     const part = this.#part(task);
     const added = await readNew(sftp, this.#path(name), part.reader.offset);
     if (added === undefined || added.length === 0) return false;
-    const alone = (this.#record.spec.shards ?? 1) <= 1;
-    const now = part.reader.feed(added, alone ? this.#record.progress : part.progress);
+    const now = part.reader.feed(added, this.#alone ? this.#record.progress : part.progress);
     if (now === undefined) return false;
     part.progress = now;
     // At once: pages may be prepared while the rest of the folder is read, and that is said there, too.
-    if (alone) this.#record.progress = now;
+    if (this.#alone) this.#record.progress = now;
     part.started = true;
     return true;
   }

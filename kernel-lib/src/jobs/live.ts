@@ -24,8 +24,8 @@ export interface Feed {
   end: Promise<void>;
   /** Why it failed, if it did by itself. */
   failed?: unknown;
-  /** Ends it: the job needs no more. */
-  stop: () => void;
+  /** Ends it, since the job needs no more; resolves when it has ended. Never rejects. */
+  stop: () => Promise<void>;
 }
 
 /** One driven job. */
@@ -88,6 +88,13 @@ export class LiveJob {
         jobs.emit({ type: "job", job: structuredClone(record) });
       }, EMIT_INTERVAL);
     }
+  }
+
+  /** Says in the record how much of its pages is on the cluster, in bytes. */
+  uploaded(done: number, total: number): void {
+    const { record } = this;
+    record.progress = { ...record.progress, uploadedBytes: done, uploadTotalBytes: total };
+    this.changed();
   }
 
   /** Says in the record why it stands still. */

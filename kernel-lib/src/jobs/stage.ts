@@ -38,7 +38,8 @@ export async function stageJob(transport: Transport, job: ResolvedJob, options: 
     const there = posix.join(root, "datasets", hash);
     const { shards } = await readManifest(folder);
     const ahead = await shardsAhead(sftp, root, shards);
-    const have = new Map([...ahead, ...(await shardsCome(sftp, posix.join(root, options.id), shards))]);
+    const come = job.spec.startEarly === true ? await shardsCome(sftp, posix.join(root, options.id), shards) : [];
+    const have = new Map([...ahead, ...come]);
     // What lies there already, whole or in part, takes no more than was looked at when it was sent.
     if (!(await isFolder(sftp, there))) {
       const left = shards.filter((s) => !have.has(s.file));

@@ -152,40 +152,36 @@ async function render(doc: PDFDocumentProxy, number: number, dpi: number): Promi
     const width = Math.max(1, Math.round(viewport.width));
     const height = Math.max(1, Math.round(viewport.height));
     const canvas = sheetOf(doc, width, height);
-    let drawn = false;
-    try {
-      await pdfPage.render({ canvas: canvas as never, viewport, background: "white" }).promise;
-      drawn = true;
-      const lost = warnings.find(
-        (w) =>
-          // After a failure of the native decoder it goes on by itself.
-          !w.includes("getTransferableImage") &&
-          /JpxError|Jbig2Error|JpegError|Unable to decode image|Dependent image isn't ready|getOperatorList - ignoring/i.test(
-            w,
-          ),
-      );
-      if (lost !== undefined)
-        throw new Error(`A part of the page can't be decoded (${lost.replace(/^Warning: /, "").slice(0, 200)}).`);
-      const { default: sharp } = await import("sharp");
-      const pixels = canvas.data();
-      const grey = greyOf(pixels);
-      const raw =
-        grey === undefined
-          ? sharp(pixels, { raw: { width, height, channels: 4 } }).removeAlpha()
-          : sharp(grey, { raw: { width, height, channels: 1 } }).toColourspace("b-w");
-      // OCR engines size their filters by the resolution that the image states.
-      const image = await raw.png({ compressionLevel: PNG_LEVEL }).toBuffer();
-      setDensity(image, scale * 72);
-      const metadata: { [key: string]: Json } = { dpi: Math.round((scale * 72) / (pdfPage.userUnit || 1)) };
-      const fonts = warnings.find(
-        (w) => /font/i.test(w) && /(substitut|missing|unable|not embedded|standardFontDataUrl)/i.test(w),
-      );
-      if (fonts !== undefined) metadata.warning = fonts.slice(0, 200);
-      return { image, mime: "image/png", width, height, metadata };
-    } finally {
-      // What broke off may have left a clip or a transform behind.
-      if (!drawn) sheet = undefined;
-    }
+    // It is kept when it is drawn: what breaks off may leave a clip or a transform behind.
+    sheet = undefined;
+    await pdfPage.render({ canvas: canvas as never, viewport, background: "white" }).promise;
+    sheet = canvas;
+    const lost = warnings.find(
+      (w) =>
+        // After a failure of the native decoder it goes on by itself.
+        !w.includes("getTransferableImage") &&
+        /JpxError|Jbig2Error|JpegError|Unable to decode image|Dependent image isn't ready|getOperatorList - ignoring/i.test(
+          w,
+        ),
+    );
+    if (lost !== undefined)
+      throw new Error(`A part of the page can't be decoded (${lost.replace(/^Warning: /, "").slice(0, 200)}).`);
+    const { default: sharp } = await import("sharp");
+    const pixels = canvas.data();
+    const grey = greyOf(pixels);
+    const raw =
+      grey === undefined
+        ? sharp(pixels, { raw: { width, height, channels: 4 } }).removeAlpha()
+        : sharp(grey, { raw: { width, height, channels: 1 } }).toColourspace("b-w");
+    // OCR engines size their filters by the resolution that the image states.
+    const image = await raw.png({ compressionLevel: PNG_LEVEL }).toBuffer();
+    setDensity(image, scale * 72);
+    const metadata: { [key: string]: Json } = { dpi: Math.round((scale * 72) / (pdfPage.userUnit || 1)) };
+    const fonts = warnings.find(
+      (w) => /font/i.test(w) && /(substitut|missing|unable|not embedded|standardFontDataUrl)/i.test(w),
+    );
+    if (fonts !== undefined) metadata.warning = fonts.slice(0, 200);
+    return { image, mime: "image/png", width, height, metadata };
   } finally {
     pdfPage.cleanup();
   }
