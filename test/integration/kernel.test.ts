@@ -4,7 +4,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { JOB_MIME } from "../../kernel-lib/src/protocol.js";
 import { Kernel } from "../support/kernel.js";
 import { textPdf } from "../support/material.js";
-import { Sandbox } from "../support/sandbox.js";
+import { ROOT, Sandbox } from "../support/sandbox.js";
 
 /** A file name that is markup; a slash is all that it can't have. */
 const HOSTILE = `<img src=x onerror=alert(1)>.pdf`;
@@ -167,6 +167,19 @@ describe("a job in a notebook", () => {
     );
     expect(after.status).toBe("ok");
     expect(after.printed("stdout")).toMatch(/^(preparing|queued|running)\n/);
+  });
+});
+
+describe("a kernel on a busy machine", () => {
+  it("answers nothing before all its sockets are bound", async () => {
+    const slowBind = join(ROOT, "test", "support", "slow-bind.cjs");
+    const busy = await Kernel.start(join(box.home, "notebooks"), { ...box.env, NODE_OPTIONS: `--require=${slowBind}` });
+    try {
+      const run = await busy.run("console.log(6 * 7)");
+      expect(run.printed("stdout")).toBe("42\n");
+    } finally {
+      await busy.close();
+    }
   });
 });
 

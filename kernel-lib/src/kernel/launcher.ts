@@ -10,6 +10,7 @@ import { existsSync, readFileSync } from "node:fs";
 import { createRequire, Module } from "node:module";
 import { dirname, join } from "node:path";
 import { packageRoot } from "../paths.js";
+import { bindFirst, type Sockets } from "./bind-first.js";
 
 const NAME = "yale-jobs";
 
@@ -75,6 +76,7 @@ function start(): void {
     showTypes((require("@tslab/typescript-for-tslab") as { sys: { [lookup: string]: Lookup } }).sys, folder);
     showModule();
   }
+  bindFirst(require("zeromq") as Sockets);
   const { startKernel } = require("./main.js") as {
     startKernel(options: { configPath: string; enableFindLocal: boolean; globalVersion: string }): void;
   };
