@@ -190,6 +190,33 @@ describe("a cut line", () => {
     }
   });
 
+  it.each(["up", "down"])("again and again, in the middle of a pack, lets all small files through %s", async (way) => {
+    const [from, to] = way === "up" ? [near, far] : [far, near];
+    smallFiles(join(from, "tree"), 600, 100 << 10);
+    const size = bytesOf(join(from, "tree"));
+    let calls = 0;
+    let moved = 0;
+    for (let done = false; !done && calls < 20; calls++) {
+      const line = await watch((kill) => ({ at: { bytes: 10 * MIB, run: kill } }));
+      const move = way === "up" ? uploadTree : downloadTree;
+      done = await move(line, join(from, "tree"), join(to, "tree")).then(
+        () => true,
+        (error: unknown) => {
+          expect(error).toBeInstanceOf(ConnectionError);
+          return false;
+        },
+      );
+      moved += line.moved;
+      await line.close();
+    }
+    expect(content(join(to, "tree"))).toEqual(content(join(from, "tree")));
+    expect(calls).toBeGreaterThan(5);
+    expect(calls).toBeLessThan(20);
+    // What had come whole did not come again.
+    expect(moved).toBeLessThan(2 * size);
+    expect(leftovers(to)).toEqual([]);
+  });
+
   it("by a server that counts bytes is gone on from until all is there", async () => {
     bigFile(join(near, "big"), 60 * MIB);
     bed.dropAfter(25 * MIB);

@@ -8,7 +8,7 @@ import { posix } from "node:path";
 import { isYaleError, QuotaError, TransferError } from "../errors.js";
 import type { TreeFile } from "./transfer-tree.js";
 import { amount, eachOf } from "./transfer-work.js";
-import type { ExecOptions, ExecResult, Sftp, Transport } from "./transport.js";
+import { type ExecOptions, type ExecResult, isMissing, type Sftp, type Transport } from "./transport.js";
 
 /** A stretch of a far file. */
 export interface Range {
@@ -23,6 +23,8 @@ const NO_LIMIT = 0x7fffffff;
 const PROBE_TIME = 60_000;
 /** SHA-256 of the letter x: a tool is used if it knows it. */
 const X = "2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881";
+/** Characters of a SHA-256; a space, a mark and the name of the file follow it in what tools print. */
+const HASH_LENGTH = X.length;
 /** Ranges, and bytes of them, that one command hashes: so that what it says comes soon. */
 const RANGES = 256;
 const RANGE_BYTES = 512 << 20;
@@ -88,26 +90,29 @@ export class FarSide {
   }
 
   /**
-   * SHA-256 of files below `folder`, in order; undefined if they could not all be hashed. No name may hold a line end
-   * or a backslash: tools print these in ways of their own.
+   * SHA-256 of files below `folder`, in order, by one command; "" for one that is not there or can't be read. No name may
+   * hold a line end or a backslash: tools print these in ways of their own. Undefined where the far side has no tool.
    */
   async hashFiles(folder: string, paths: readonly string[], signal: AbortSignal): Promise<string[] | undefined> {
-    if (paths.length === 0) return [];
     if (this.hasher === undefined) return undefined;
-    const { code, stdout } = await this.run(`cd "$1" && exec xargs -0 ${this.hasher}`, [folder], {
+    if (paths.length === 0) return [];
+    const { stdout } = await this.run(`cd "$1" && exec xargs -0 ${this.hasher}`, [folder], {
       input: nameList(paths),
       signal,
     });
-    const hashes = hashLines(stdout);
-    return code === 0 && hashes.length === paths.length ? hashes : undefined;
+    const hashes = new Map(stdout.split("\n").map((line) => [line.slice(HASH_LENGTH + 2), line.slice(0, HASH_LENGTH)]));
+    return paths.map((path) => hashes.get(`./${path}`) ?? "");
   }
 
-  /** SHA-256 of stretches of files, in order. Made here, from what is read back, where the far side has no tool. */
+  /** SHA-256 of stretches of files, in order, that of nothing or "" where there is no file. Made here, from what is read back, where the far side has no tool. */
   async hashRanges(sftp: Sftp, ranges: readonly Range[], signal: AbortSignal): Promise<string[]> {
     if (this.hasher === undefined) {
       const read: string[] = new Array(ranges.length).fill("");
       await eachOf(ranges, 16, async (range, i) => {
-        read[i] = await readBack(sftp, range, signal);
+        read[i] = await readBack(sftp, range, signal).catch((error: unknown) => {
+          if (isMissing(error)) return "";
+          throw error;
+        });
       });
       return read;
     }

@@ -125,7 +125,7 @@ async function fetchAll(
   const tasks = [
     ...plan.packs.map(({ files }) => async () => {
       const write = (file: TreeFile, data: Uint8Array) => fs.writeFile(home.part(file), data, { mode: 0o600 });
-      const again = new Set(await receivePack(moving, { from: remote, files, write }));
+      const again = new Set(await receivePack(moving, { from: remote, files, write, have: await home.have(files) }));
       // Names are given while the next pack comes.
       const placed = eachOf(files, LOOKS, async (file) => {
         if (again.has(file)) return;
@@ -227,6 +227,17 @@ class Home {
       .update(JSON.stringify([this.#remote, path, size, mtime]))
       .digest("hex");
     return join(this.#parts, name.slice(0, 32));
+  }
+
+  /** Hashes of the parts that are as long as their file: an earlier call was cut before it knew whether they are right. */
+  async have(files: readonly TreeFile[]): Promise<Map<TreeFile, string>> {
+    const hashes = new Map<TreeFile, string>();
+    await eachOf(files, LOOKS, async (file) => {
+      const part = this.part(file);
+      const there = await fs.lstat(part).catch(() => undefined);
+      if (there?.isFile() && there.size === file.size) hashes.set(file, await hashLocal(part, file.size));
+    });
+    return hashes;
   }
 
   /** Gives a whole file its mode, time and name. */

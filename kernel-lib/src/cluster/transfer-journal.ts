@@ -22,6 +22,8 @@ export class Journal {
   token: string = randomBytes(6).toString("hex");
   /** Hash of the file hashes of each pack that has arrived. */
   readonly packs = new Map<number, string>();
+  /** How often each pack was begun: what is not in {@link packs} may be there in part. */
+  readonly begun = new Map<number, number>();
   /** Hash of each block of a big file that has arrived, by `file:block`. */
   readonly blocks = new Map<string, string>();
   /** Bytes from the beginning of a big file without a hole. */
@@ -53,6 +55,13 @@ export class Journal {
       journal.#note({ upload: remote, from: source, identity, token: journal.token });
     }
     return journal;
+  }
+
+  /** A pack is sent now. */
+  begin(pack: number): void {
+    const begun = (this.begun.get(pack) ?? 0) + 1;
+    this.begun.set(pack, begun);
+    this.#note({ pack, begun });
   }
 
   /** A pack has arrived and was verified. */
@@ -117,6 +126,7 @@ export class Journal {
           return false;
         this.token = line.token;
       } else if (line === undefined) continue;
+      else if (typeof line.pack === "number" && typeof line.begun === "number") this.begun.set(line.pack, line.begun);
       else if (typeof line.pack === "number") put(this.packs, line.pack, line.hash);
       else if (typeof line.file === "number" && typeof line.block === "number")
         put(this.blocks, `${line.file}:${line.block}`, line.hash);
@@ -132,6 +142,7 @@ interface Line {
   identity?: unknown;
   token?: unknown;
   pack?: unknown;
+  begun?: unknown;
   file?: unknown;
   block?: unknown;
   mark?: unknown;

@@ -89,19 +89,31 @@ export function sendPack(moving: Moving, job: SendJob): Promise<Sent> {
   return moving.far.tars ? sendTar(moving, job) : sendLoose(moving, job);
 }
 
-/** Small files of the far folder `from`; `write` gets each as a whole, before it is known to be right. */
+/**
+ * Small files of the far folder `from`; `write` gets each as a whole, before it is known to be right. `have` holds the
+ * hashes of those that an earlier call wrote.
+ */
 interface ReceiveJob {
   from: string;
   files: readonly TreeFile[];
+  have: ReadonlyMap<TreeFile, string>;
   write: (file: TreeFile, data: Uint8Array) => Promise<void>;
 }
 
 /** Brings small files here. Resolves with those that did not come as they are there. */
-export function receivePack(moving: Moving, job: ReceiveJob): Promise<TreeFile[]> {
-  return moving.far.tars ? receiveTar(moving, job) : receiveLoose(moving, job);
+export async function receivePack(moving: Moving, job: ReceiveJob): Promise<TreeFile[]> {
+  const { files, have, from } = job;
+  const there = farHashes(moving, from, files);
+  there.catch(() => undefined);
+  for (const file of have.keys()) moving.meter.there(file.size);
+  const wanted = files.filter((file) => !have.has(file));
+  const receive = moving.far.tars ? receiveTar : receiveLoose;
+  const came = wanted.length === 0 ? have : await receive(moving, { ...job, files: wanted });
+  const hashes = await there;
+  return files.filter((file, i) => (have.get(file) ?? came.get(file)) !== hashes[i]);
 }
 
-/** SHA-256 of far files, by one command, or by what is read back where there is none. */
+/** SHA-256 of far files, "" for one that is not there: by one command, or by what is read back where there is none. */
 export async function farHashes(
   { far, hashes, scope }: Moving,
   root: string,
@@ -109,7 +121,6 @@ export async function farHashes(
 ): Promise<string[]> {
   const paths = files.map((f) => f.path);
   const all = await far.hashFiles(root, paths, scope.signal);
-  // One that is not there makes the command fail; asked one by one, only that one is wrong.
   return all ?? Promise.all(files.map((f) => hashes.of({ path: posix.join(root, f.path), at: 0, length: f.size })));
 }
 
@@ -229,10 +240,9 @@ async function sendLoose(moving: Moving, { from, to, files }: SendJob): Promise<
   return { here, there: await farHashes(moving, to, files) };
 }
 
-async function receiveTar(moving: Moving, { from, files, write }: ReceiveJob): Promise<TreeFile[]> {
+/** The hashes of what came. */
+async function receiveTar(moving: Moving, { from, files, write }: ReceiveJob): Promise<Map<TreeFile, string>> {
   const { far, scope, meter } = moving;
-  const there = farHashes(moving, from, files);
-  there.catch(() => undefined);
   const wanted = new Map(files.map((file) => [`./${file.path}`, file]));
   const here = new Map<TreeFile, string>();
   const { readable, writable } = createTarDecoder({ strict: true });
@@ -251,10 +261,12 @@ async function receiveTar(moving: Moving, { from, files, write }: ReceiveJob): P
         else writer.write(chunk).catch(() => undefined);
       },
     })
-    .then(
-      () => writer.close().catch(() => undefined),
-      (error: unknown) => writer.abort(error).catch(() => undefined),
-    );
+    .catch((error: unknown) => {
+      // What has come of a line that is lost is read to its end.
+      if (room < 0 || scope.signal.aborted) return writer.abort(error);
+    })
+    .then(() => writer.close())
+    .catch(() => undefined);
   const writing = new Set<Promise<void>>();
   try {
     for await (const { header, body } of readable) {
@@ -288,11 +300,10 @@ async function receiveTar(moving: Moving, { from, files, write }: ReceiveJob): P
   }
   // One of the last may not have got onto the disk.
   scope.signal.throwIfAborted();
-  const hashes = await there;
-  return files.filter((file, i) => here.get(file) !== hashes[i]);
+  return here;
 }
 
-async function receiveLoose(moving: Moving, { from, files, write }: ReceiveJob): Promise<TreeFile[]> {
+async function receiveLoose(moving: Moving, { from, files, write }: ReceiveJob): Promise<Map<TreeFile, string>> {
   const here = await eachLoose(moving, files, async (file, sftp) => {
     const handle = await sftp.open(posix.join(from, file.path), "r");
     try {
@@ -304,8 +315,7 @@ async function receiveLoose(moving: Moving, { from, files, write }: ReceiveJob):
       await handle.close();
     }
   });
-  const there = await farHashes(moving, from, files);
-  return files.filter((_, i) => here[i] !== there[i]);
+  return new Map(files.map((file, i) => [file, here[i] ?? ""]));
 }
 
 /** Moves each file by itself, over every lane in turn; the hashes of their bytes. */
@@ -333,6 +343,7 @@ function sha256(data: Uint8Array): string {
   return createHash("sha256").update(data).digest("hex");
 }
 
-function sizeOf(files: readonly TreeFile[]): number {
+/** Bytes of all of them. */
+export function sizeOf(files: readonly TreeFile[]): number {
   return files.reduce((sum, f) => sum + f.size, 0);
 }

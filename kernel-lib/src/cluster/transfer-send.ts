@@ -9,13 +9,15 @@ import { FarHashes, FarSide } from "./transfer-far.js";
 import { BLOCK, hashOf, type Moving, sendFile } from "./transfer-file.js";
 import { Journal } from "./transfer-journal.js";
 import { Lanes } from "./transfer-lanes.js";
-import { type Cut, cut, farHashes, packHash, sendPack } from "./transfer-pack.js";
+import { type Cut, cut, farHashes, localHashes, packHash, sendPack, sizeOf } from "./transfer-pack.js";
 import { farTree, localTree, type Tree, type TreeFile } from "./transfer-tree.js";
 import { amount, eachOf, Meter, type Scope } from "./transfer-work.js";
 import { isMissing, type Sftp, type Transport } from "./transport.js";
 
 /** Packs and big files under way at once: while one waits for its hash, others send. */
 const AT_ONCE = 3;
+/** How often a file of a pack is sent that arrives with other bytes. */
+const TRIES = 3;
 /** Folders made, and links, at once. */
 const FOLDERS = 32;
 
@@ -136,39 +138,46 @@ async function sendAll(
     meter.files += 1;
   };
   const pack = async ({ index, files }: Cut["packs"][number]) => {
-    const bytes = files.reduce((sum, f) => sum + f.size, 0);
     const known = journal.packs.get(index);
-    if (known !== undefined) {
-      if (packHash(await farHashes(moving, part, files)) === known) {
-        meter.there(bytes);
-        meter.files += files.length;
-        return;
-      }
-      journal.forget({ pack: index });
+    let here: string[] = [];
+    let there: string[] = [];
+    if (known !== undefined || journal.begun.has(index)) {
+      there = await farHashes(moving, part, files);
+      here = packHash(there) === known ? there : await localHashes(local, files);
     }
-    for (let tries = 1; ; tries++) {
-      const before = meter.bytes;
-      const { here, there } = await sendPack(moving, {
-        from: local,
-        to: part,
-        files,
-        list: `.${journal.token}.${index}`,
-      });
-      const hash = packHash(here);
-      if (hash === packHash(there)) {
-        journal.pack(index, hash);
-        meter.files += files.length;
-        return;
-      }
-      const wrong = files[here.findIndex((h, i) => h !== there[i])]?.path ?? "";
-      if (tries === 3)
+    const wrong = () =>
+      files.flatMap((file, i) => (here[i] !== undefined && here[i] === there[i] ? [] : [{ file, i }]));
+    let missing = wrong();
+    if (known !== undefined && missing.length > 0) journal.forget({ pack: index });
+    const size = sizeOf(files);
+    // Told once for all of its files that need no sending.
+    meter.there(size - sizeOf(missing.map(({ file }) => file)));
+    for (let tries = 1; missing.length > 0; tries++) {
+      if (tries > TRIES)
         throw new TransferError(
-          `${posix.join(part, wrong)} arrived with other bytes than were sent, 3 times.`,
+          `${posix.join(part, missing[0]?.file.path ?? "")} arrived with other bytes than were sent, ${TRIES} times.`,
           "Try again later; if it stays so, the far disk is at fault.",
         );
-      meter.bytes = before;
+      journal.begin(index);
+      const sent = await sendPack(moving, {
+        from: local,
+        to: part,
+        files: missing.map(({ file }) => file),
+        list: `.${journal.token}.${index}`,
+      });
+      for (const [k, { i }] of missing.entries()) {
+        here[i] = sent.here[k] ?? "";
+        there[i] = sent.there[k] ?? "";
+      }
+      missing = wrong();
+      meter.bytes -= sizeOf(missing.map(({ file }) => file));
     }
+    const hash = packHash(here);
+    if (hash !== known) journal.pack(index, hash);
+    meter.files += files.length;
   };
+  // Where a pack was cut again and again, the line is left to one, so that some of it gets through.
+  const often = [...journal.begun].some(([index, times]) => times > 1 && !journal.packs.has(index));
   const tasks = [
     ...plan.packs.map((p) => () => pack(p)),
     ...plan.single.map(
@@ -177,7 +186,7 @@ async function sendAll(
           bigger(index, file),
     ),
   ];
-  await scope.all(tasks, AT_ONCE);
+  await scope.all(tasks, often ? 1 : AT_ONCE);
 }
 
 /** Moves what is on the far side already into the part folder; returns the indexes of these files. */

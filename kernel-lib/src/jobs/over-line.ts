@@ -23,6 +23,7 @@ export async function overLine<T>(
   work: (transport: Transport) => Promise<T>,
   signal: AbortSignal = live.signal,
 ): Promise<T> {
+  let furthest = live.record.progress.uploadedBytes ?? 0;
   for (let failures = 0; ; ) {
     let transport: Transport | undefined;
     try {
@@ -36,8 +37,10 @@ export async function overLine<T>(
       if (!isOfTheLine(error)) throw error;
       live.waits(lineWords(job.cluster, error, transport !== undefined));
       const next = await lines.whenOpen(job.cluster, signal);
-      // The line stands and the call failed all the same: something beyond it does not answer.
-      failures = next === transport ? failures + 1 : 0;
+      const { uploadedBytes = 0 } = live.record.progress;
+      // The line stands and the call failed all the same: something beyond it does not answer, unless it got further.
+      failures = next === transport && uploadedBytes <= furthest ? failures + 1 : 0;
+      furthest = Math.max(furthest, uploadedBytes);
       if (failures > 0) await pauseAfter(failures, signal);
     }
   }
