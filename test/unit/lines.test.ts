@@ -1,3 +1,4 @@
+import { getEventListeners } from "node:events";
 import { describe, expect, it } from "vitest";
 import type { LoginOptions, Question, Transport } from "../../kernel-lib/src/cluster/transport.js";
 import type { ClusterConfig } from "../../kernel-lib/src/config/index.js";
@@ -283,6 +284,9 @@ describe("waiting for a line", () => {
   it("tries again through failures, and ends at once with its signal", async () => {
     const far = new Far("down", "down", "key");
     expect((await far.lines.whenOpen(cluster())).kind).toBe("ssh");
+    const { signal } = new AbortController();
+    await far.lines.whenOpen(cluster(), signal);
+    expect(getEventListeners(signal, "abort")).toEqual([]);
     const stuck = new Far("down");
     const stop = new AbortController();
     const waiting = stuck.lines.whenOpen(cluster(), stop.signal);

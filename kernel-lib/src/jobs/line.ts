@@ -54,17 +54,19 @@ export class Line {
     }));
   }
 
-  /** Resolves at the next change of its state. */
-  change(signal?: AbortSignal): Promise<void> {
-    return new Promise((resolve) => {
-      const done = () => {
-        this.listeners.delete(done);
-        signal?.removeEventListener("abort", done);
+  /** The next change of its state, or the end of `signal`; who does not wait for it to the end lets go of it. */
+  change(signal?: AbortSignal): { happened: Promise<void>; letGo: () => void } {
+    let letGo = () => {};
+    const happened = new Promise<void>((resolve) => {
+      letGo = () => {
+        this.listeners.delete(letGo);
+        signal?.removeEventListener("abort", letGo);
         resolve();
       };
-      this.listeners.add(done);
-      signal?.addEventListener("abort", done);
+      this.listeners.add(letGo);
+      signal?.addEventListener("abort", letGo);
     });
+    return { happened, letGo };
   }
 }
 

@@ -99,9 +99,11 @@ export class Lines {
         } catch (error) {
           signal?.throwIfAborted();
           if (this.#closed || !(isLogin(error) || isConnection(error))) throw error;
+          this.#tryLater(line);
+          await change.happened;
+        } finally {
+          change.letGo();
         }
-        this.#tryLater(line);
-        await change;
       }
     } finally {
       line.waiters -= 1;
