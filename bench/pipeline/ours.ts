@@ -31,7 +31,8 @@ async function main(): Promise<void> {
   if (what !== "prepare") {
     await ahead.end();
     const have = await shardsAhead(await line.sftp(), far, shards);
-    await uploadTree(line, folder, join(far, "datasets", hash), { have, journals: home });
+    const sha256 = new Map(shards.map((s) => [s.file, s.sha256]));
+    await uploadTree(line, folder, join(far, "datasets", hash), { have, sha256, journals: home });
   }
   const whole = (performance.now() - begin) / 1000;
   await line.close();

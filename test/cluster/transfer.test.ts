@@ -252,6 +252,28 @@ describe("wrong bytes", () => {
     expect(second.moved).toBeGreaterThan(BLOCK);
   });
 
+  it("in what a cut upload left are found where the hash of the whole is known, and a hash that is not this file's", async () => {
+    const size = 80 * MIB;
+    bigFile(join(near, "big"), size);
+    const sha256 = new Map([["", content(join(near, "big"))[""] ?? ""]]);
+    const first = await watch((kill) => ({ at: { bytes: size * 0.8, run: kill } }));
+    const cut = uploadTree(first, join(near, "big"), join(far, "big"), { sha256 });
+    await expect(cut).rejects.toBeInstanceOf(ConnectionError);
+    flip(join(far, leftovers(far)[0] ?? ""), 40 * MIB);
+    const second = await watch();
+    const seen: number[] = [];
+    const onProgress = (p: { bytes: number }) => seen.push(p.bytes);
+    await uploadTree(second, join(near, "big"), join(far, "big"), { sha256, onProgress });
+    expect(content(join(far, "big"))).toEqual(content(join(near, "big")));
+    expect(second.moved).toBeLessThan(size * 0.2 + FLIGHT + BLOCK);
+    expect(seen.at(-1)).toBe(size);
+
+    const other = new Map([["", "0".repeat(64)]]);
+    const third = uploadTree(await watch(), join(near, "big"), join(far, "other"), { sha256: other });
+    await expect(third).rejects.toThrow(/holds other bytes than when it was made/);
+    expect(fs.existsSync(join(far, "other"))).toBe(false);
+  });
+
   it("in a small file of a cut upload are found, also where the whole pack was verified before", async () => {
     smallFiles(join(near, "tree"), 900, 100 << 10);
     const size = bytesOf(join(near, "tree"));

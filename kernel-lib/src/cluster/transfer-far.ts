@@ -15,6 +15,8 @@ export interface Range {
   path: string;
   at: number;
   length: number;
+  /** It should be all of the file: then one program reads it, in half the time that two and a pipe take. */
+  whole?: boolean;
 }
 
 /** The longest time that a timer of Node can have, some 24 days: the line's own keepalive finds what hangs. */
@@ -116,8 +118,8 @@ export class FarSide {
       });
       return read;
     }
-    const inner = `dd if="$1" bs=65536 iflag=skip_bytes,count_bytes skip="$2" count="$3" 2>/dev/null | ${this.hasher}`;
-    const input = ranges.map((r) => `${r.path}\0${r.at}\0${r.length}\0`).join("");
+    const inner = `[ -n "$2" ] || exec ${this.hasher} < "$1"; dd if="$1" bs=65536 iflag=skip_bytes,count_bytes skip="$2" count="$3" 2>/dev/null | ${this.hasher}`;
+    const input = ranges.map((r) => `${r.path}\0${r.whole ? "" : r.at}\0${r.length}\0`).join("");
     const { stdout, stderr } = await this.run('exec xargs -0 -n 3 sh -c "$1" sh', [inner], { input, signal });
     const hashes = hashLines(stdout);
     if (hashes.length !== ranges.length)

@@ -42,15 +42,43 @@ export function blocksOf(size: number): Block[] {
   }));
 }
 
+/** A file to be sent; `sha256` is its hash if that is known. */
+interface SendJob {
+  index: number;
+  local: string;
+  remote: string;
+  file: TreeFile;
+  journal: Journal;
+  sha256: string | undefined;
+}
+
 /**
- * Brings a local file to `remote`, from where the journal says that it is, and onto the disk there. Its blocks are there
- * as they are here when this resolves. Throws TransferError if the source changed, and whatever the far side said.
+ * Brings a local file to `remote`, from where the journal says that it is, and onto the disk there. It is there as it is
+ * here, and has the hash that was given, when this resolves. Throws TransferError if the source changed, and whatever the
+ * far side said.
  */
-export async function sendFile(
-  { hashes, lanes, scope, meter }: Moving,
-  job: { index: number; local: string; remote: string; file: TreeFile; journal: Journal },
-): Promise<void> {
+export async function sendFile(moving: Moving, job: SendJob): Promise<void> {
+  await sendBlocks(moving, job);
+  if (job.sha256 === undefined) return;
+  const { hashes, scope, meter } = moving;
+  const { local, remote, file } = job;
+  const all = { path: remote, at: 0, length: file.size, whole: true };
+  const right = async () => (await scope.race(hashes.of(all))) === job.sha256;
+  if (await right()) return;
+  // Block by block, it is found what is wrong.
+  meter.bytes -= file.size;
+  await sendBlocks(moving, { ...job, sha256: undefined });
+  if (await right()) return;
+  throw new TransferError(
+    `${local} holds other bytes than when it was made.`,
+    "Remove it, so that it is made again; the disk may be at fault.",
+  );
+}
+
+/** As {@link sendFile}; with a hash of the whole, blocks are neither hashed nor compared. */
+async function sendBlocks({ hashes, lanes, scope, meter }: Moving, job: SendJob): Promise<void> {
   const { index, local, remote, file, journal } = job;
+  const compares = job.sha256 === undefined;
   const source = await fs.open(local, "r");
   try {
     await unchanged(source, local, file);
@@ -60,16 +88,20 @@ export async function sendFile(
     const target = await lanes.open(remote, from > 0 ? "r+" : "w");
     const arrived = new Contiguous(from);
     meter.there(from);
+    // What was read into them has arrived: fresh memory for each read would cost more than the read.
+    const spare: Buffer[] = [];
 
-    /** Reads a block, hashes all of it and sends it from `start` on; `sent` resolves when all of that has arrived. */
+    /** Sends a block from `start` on and hashes all of it; `sent` resolves when it has arrived. */
     const stream = async (block: Block, start: number): Promise<{ hash: string; sent: Promise<unknown> }> => {
       const hash = createHash("sha256");
       const writes: Promise<void>[] = [];
       const end = block.at + block.length;
-      for (let at = block.at; at < end; at += DISK) {
-        const data = await readAll(source, at, Math.min(DISK, end - at));
+      for (let at = compares ? block.at : Math.max(block.at, start); at < end; at += DISK) {
+        const buffer = spare.pop() ?? Buffer.allocUnsafeSlow(DISK);
+        const data = await readAll(source, at, Math.min(DISK, end - at), buffer);
         if (data === undefined) throw changed(local);
-        hash.update(data);
+        const first = writes.length;
+        if (compares) hash.update(data);
         for (let offset = Math.max(0, start - at); offset < data.length; offset += CHUNK) {
           const piece = data.subarray(offset, offset + CHUNK);
           const { lane, result } = await scope.race(target.begin((h) => h.write(piece, at + offset)));
@@ -83,12 +115,17 @@ export async function sendFile(
           write.catch((error: unknown) => scope.fail(error));
           writes.push(write);
         }
+        Promise.all(writes.slice(first)).then(
+          () => spare.push(buffer),
+          () => undefined,
+        );
       }
       return { hash: hash.digest("hex"), sent: Promise.all(writes) };
     };
 
     const settle = async (i: number, block: Block, hash: string, sent: Promise<unknown>): Promise<void> => {
       await scope.race(sent);
+      if (!compares) return;
       if ((await hashes.of({ path: remote, ...block })) !== hash) {
         journal.forget({ file: index, block: i });
         await again(i, block, 2);
@@ -270,16 +307,20 @@ class Contiguous {
   }
 }
 
-/** Exactly `length` bytes at `at`, or undefined where the file ends before. */
-async function readAll(file: fs.FileHandle, at: number, length: number): Promise<Buffer | undefined> {
-  const buffer = Buffer.allocUnsafe(length);
+/** Exactly `length` bytes at `at`, in `buffer` if that is given, or undefined where the file ends before. */
+async function readAll(
+  file: fs.FileHandle,
+  at: number,
+  length: number,
+  buffer: Buffer = Buffer.allocUnsafe(length),
+): Promise<Buffer | undefined> {
   let filled = 0;
   while (filled < length) {
     const { bytesRead } = await file.read(buffer, filled, length - filled, at + filled);
     if (bytesRead === 0) return undefined;
     filled += bytesRead;
   }
-  return buffer;
+  return buffer.subarray(0, length);
 }
 
 async function writeAll(file: fs.FileHandle, parts: readonly Uint8Array[], at: number): Promise<void> {

@@ -35,7 +35,7 @@ export async function sendTree(
   transport: Transport,
   local: string,
   remote: string,
-  { scope, tell, journals, have }: SendOptions,
+  { scope, tell, journals, have, sha256 }: SendOptions,
 ): Promise<TransferResult> {
   const folder = posix.dirname(remote);
   const sftp = await scope.race(transport.sftp());
@@ -61,7 +61,7 @@ export async function sendTree(
     if (stat === undefined) return false;
     if (single === undefined) return true;
     if (stat.type !== "file" || stat.size !== single.size) return false;
-    const range = { path: remote, at: 0, length: single.size };
+    const range = { path: remote, at: 0, length: single.size, whole: true };
     const [[hash], own] = await Promise.all([
       far.hashRanges(sftp, [range], scope.signal),
       hashFile(local, single.size),
@@ -94,7 +94,7 @@ export async function sendTree(
     ]);
     const moving: Moving = { far, lanes, scope, meter, hashes: new FarHashes(far, sftp, scope.signal) };
     try {
-      await sendAll(moving, { local, part, plan, journal, moved });
+      await sendAll(moving, { local, part, plan, journal, moved, sha256 });
       await linkAll(sftp, part, tree, scope);
       await scope.race(sftp.rename(part, remote));
     } catch (error) {
@@ -122,7 +122,15 @@ async function sendAll(
     plan,
     journal,
     moved,
-  }: { local: string; part: string; plan: Cut; journal: Journal; moved: Set<number> },
+    sha256,
+  }: {
+    local: string;
+    part: string;
+    plan: Cut;
+    journal: Journal;
+    moved: Set<number>;
+    sha256: UploadOptions["sha256"];
+  },
 ): Promise<void> {
   const { scope, meter } = moving;
   const bigger = async (index: number, file: TreeFile) => {
@@ -134,6 +142,7 @@ async function sendAll(
         remote: posix.join(part, file.path),
         file,
         journal,
+        sha256: sha256?.get(file.path),
       });
     meter.files += 1;
   };

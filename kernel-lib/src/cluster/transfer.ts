@@ -37,6 +37,8 @@ export interface UploadOptions extends TransferOptions {
    * `remote`, from which they are moved into place. That they hold these bytes is the caller's word.
    */
   have?: ReadonlyMap<string, string>;
+  /** SHA-256 of big files, by their relative paths ("" for a single file), where known: they are not hashed here again. */
+  sha256?: ReadonlyMap<string, string>;
 }
 
 /** Options of {@link downloadTree}. */

@@ -10,6 +10,9 @@ import type { Data, DataType, RecordBatch, RecordBatchStreamWriter, Schema } fro
 import type { Features, FeatureType, Row } from "./features.js";
 import { STATE_FILE, stateText } from "./state.js";
 
+/** The most bytes that a file keeps for the images of its next batch. */
+const SCRATCH = 32 << 20;
+
 type Arrow = typeof import("apache-arrow");
 let loaded: Promise<Arrow> | undefined;
 
@@ -42,8 +45,14 @@ function schemaOf(a: Arrow, features: Features): Schema {
   return new a.Schema(fields, new Map([["huggingface", meta]]));
 }
 
+/** Room for so many bytes, whatever they hold. */
+type Room = (bytes: number) => Uint8Array;
+
 /** Bytes one after another with their offsets: how Arrow holds strings and binaries. */
-function variable(values: readonly (Uint8Array | null)[]): { data: Uint8Array; valueOffsets: Int32Array } {
+function variable(
+  values: readonly (Uint8Array | null)[],
+  room: Room = (bytes) => new Uint8Array(bytes),
+): { data: Uint8Array; valueOffsets: Int32Array } {
   const valueOffsets = new Int32Array(values.length + 1);
   let total = 0;
   values.forEach((v, i) => {
@@ -52,7 +61,7 @@ function variable(values: readonly (Uint8Array | null)[]): { data: Uint8Array; v
   });
   // Past 2 GiB arrow's 32-bit offsets would wrap silently into a corrupt file.
   if (total > 0x7fffffff) throw new RangeError("A record batch can't hold more than 2 GiB in one column.");
-  const data = new Uint8Array(total);
+  const data = room(total);
   values.forEach((v, i) => {
     if (v !== null) data.set(v, valueOffsets[i]);
   });
@@ -72,7 +81,7 @@ function validity(values: readonly unknown[]): { nullBitmap: Uint8Array; nullCou
 
 const utf8 = new TextEncoder();
 
-function columnData(a: Arrow, type: FeatureType, values: readonly Row[string][]): Data {
+function columnData(a: Arrow, type: FeatureType, values: readonly Row[string][], room?: Room): Data {
   const length = values.length;
   const nulls = validity(values);
   switch (type) {
@@ -91,7 +100,7 @@ function columnData(a: Arrow, type: FeatureType, values: readonly Row[string][])
     case "image": {
       const bytes = values.map((v) => (v instanceof Uint8Array ? v : null));
       const children = [
-        a.makeData({ type: new a.Binary(), length, ...validity(bytes), ...variable(bytes) }),
+        a.makeData({ type: new a.Binary(), length, ...validity(bytes), ...variable(bytes, room) }),
         columnData(
           a,
           "string",
@@ -116,6 +125,13 @@ export class ArrowFile {
   readonly #writer: RecordBatchStreamWriter;
   readonly #chunks: Uint8Array[];
   readonly #onBytes: ((chunk: Uint8Array) => void) | undefined;
+  /** Where the images of a batch come together: fresh memory for each would cost more than the copy. */
+  #scratch = new Uint8Array(0);
+  readonly #room: Room = (bytes) => {
+    if (bytes > SCRATCH) return new Uint8Array(bytes);
+    if (bytes > this.#scratch.length) this.#scratch = new Uint8Array(bytes);
+    return this.#scratch.subarray(0, bytes);
+  };
   /** Where the next byte goes; undefined: where the last one ended. */
   #position: number | undefined;
 
@@ -181,11 +197,14 @@ export class ArrowFile {
   async write(rows: readonly Row[]): Promise<void> {
     if (rows.length === 0) return;
     const a = this.#arrow;
+    let images = 0;
     const children = Object.entries(this.#features).map(([name, type]) =>
       columnData(
         a,
         type,
         rows.map((row) => row[name] ?? null),
+        // One column of images has it; nobody looks at it any more when the next batch comes.
+        type === "image" && images++ === 0 ? this.#room : undefined,
       ),
     );
     const struct = a.makeData({ type: new a.Struct(this.#schema.fields), length: rows.length, nullCount: 0, children });

@@ -143,7 +143,7 @@ async function write(
       if (known !== undefined && known[0] !== row.key) throw new OtherPages();
       pages += 1;
       // The image by its own hash: the same pages have the same name whatever the size of batches and shards.
-      const image = known?.[1] ?? createHash("sha256").update(item.image).digest("hex");
+      const image = known?.[1] ?? item.sha256 ?? createHash("sha256").update(item.image).digest("hex");
       const rest =
         known?.[2] ?? JSON.stringify([row.key, row.source, row.page, row.label, row.width, row.height, row.metadata]);
       content.update(Buffer.from(image, "hex"));

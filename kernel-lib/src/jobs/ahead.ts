@@ -102,12 +102,13 @@ export class ShardsAhead {
       const root = await jobRoot(transport, await transport.sftp(), cluster.jobDir);
       await checkQuota(cluster, transport, root, this.#sent);
       const there = place ?? posix.join(root, FOLDER, shard.sha256);
-      await uploadTree(transport, shard.path, there, { signal }).catch(async (error: unknown) => {
+      const options = { signal, sha256: new Map([["", shard.sha256]]) };
+      await uploadTree(transport, shard.path, there, options).catch(async (error: unknown) => {
         if (job === undefined || existsSync(shard.path)) throw error;
         // All pages are prepared by now, and the shard has gone where the dataset is.
         const path = (await this.#moved).get(shard.sha256);
         if (path === undefined) throw error;
-        await uploadTree(transport, path, there, { signal });
+        await uploadTree(transport, path, there, options);
       });
     });
     job?.arrived(shard);

@@ -47,7 +47,8 @@ export async function stageJob(transport: Transport, job: ResolvedJob, options: 
       await checkQuota(job.cluster, transport, root, { bytes, files: left.length + 4 });
     }
     const onProgress = (p: TransferProgress) => options.onProgress(p.bytes, p.total);
-    await uploadTree(transport, folder, there, { signal, onProgress, have });
+    const sha256 = new Map(shards.map((s) => [s.file, s.sha256]));
+    await uploadTree(transport, folder, there, { signal, onProgress, have, sha256 });
     // Somebody else had brought them already.
     await Promise.all([...ahead.values()].map((path) => sftp.unlink(path).catch(() => undefined)));
   }

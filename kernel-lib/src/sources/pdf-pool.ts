@@ -20,6 +20,8 @@ export interface PdfInfo {
 /** A page as an encoded image. */
 export interface PdfPage {
   image: Uint8Array;
+  /** SHA-256 of it, in hexadecimal. */
+  sha256: string;
   mime: string;
   width: number;
   height: number;

@@ -1,6 +1,8 @@
 /** Worker thread that reads PDFs with pdf.js and encodes pages with sharp. One file is kept open at a time. */
+import { createHash } from "node:crypto";
 import { type FileHandle, open as openFile } from "node:fs/promises";
 import { createRequire } from "node:module";
+import { getPriority, setPriority } from "node:os";
 import { dirname, join } from "node:path";
 import { parentPort } from "node:worker_threads";
 import type { Canvas } from "@napi-rs/canvas";
@@ -127,7 +129,7 @@ async function info(request: PdfRequest): Promise<PdfInfo> {
   return { pages: doc.numPages, metadata, truncated, ...(labels === null ? {} : { labels }) };
 }
 
-async function page(request: PdfRequest & { type: "page" }): Promise<PdfPage> {
+async function page(request: PdfRequest & { type: "page" }): Promise<Omit<PdfPage, "sha256">> {
   const { path, of, password } = request;
   if (request.passthrough && password === undefined) {
     if (scans?.path !== path || scans.of !== of) {
@@ -140,7 +142,7 @@ async function page(request: PdfRequest & { type: "page" }): Promise<PdfPage> {
   return render((await open(path, password)).doc, request.page, request.dpi);
 }
 
-async function render(doc: PDFDocumentProxy, number: number, dpi: number): Promise<PdfPage> {
+async function render(doc: PDFDocumentProxy, number: number, dpi: number): Promise<Omit<PdfPage, "sha256">> {
   warnings = [];
   const pdfPage = await doc.getPage(number);
   try {
@@ -234,15 +236,25 @@ function explain(error: unknown): { what: string; fix: string } {
   return { what: message, fix: "Look at it in a PDF viewer; it may be damaged." };
 }
 
+/** Bytes of its buffer beside an image that may go along with it. */
+const SPARE = 4096;
+/** How far readers stand back (nice) behind the thread that sends what they have read to the cluster. */
+const NICE = 10;
+// Linux takes this for the calling thread; elsewhere it would be the whole process.
+if (process.platform === "linux") setPriority(0, Math.max(NICE, getPriority(0)));
+
 parentPort?.on("message", (request: PdfRequest) => {
   const work =
     request.type === "open" ? info(request).then((i) => ({ info: i })) : page(request).then((made) => ({ made }));
   work.then(
     (answer) => {
       if (!("made" in answer)) return parentPort?.postMessage({ id: request.id, ...answer } satisfies PdfAnswer);
-      // Handed over, not copied there and back; a copy of its own, since what sharp gives can't be handed over.
-      const image = new Uint8Array(answer.made.image);
-      const made = { ...answer.made, image };
+      // Handed over, not copied there and back; what sharp gives can't be, and a view of little would take all along.
+      const given = answer.made.image;
+      const own = answer.made.metadata.passThrough === true && given.buffer.byteLength < given.length + SPARE;
+      const image = own ? (given as Uint8Array<ArrayBuffer>) : new Uint8Array(given);
+      const sha256 = createHash("sha256").update(image).digest("hex");
+      const made = { ...answer.made, image, sha256 };
       return parentPort?.postMessage({ id: request.id, made } satisfies PdfAnswer, [image.buffer]);
     },
     (error: unknown) => parentPort?.postMessage({ id: request.id, error: explain(error) } satisfies PdfAnswer),

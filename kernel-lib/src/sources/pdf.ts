@@ -195,7 +195,7 @@ class PdfSource implements Source {
     let next = 0;
     // A few pages ahead, so that every worker has work while the consumer takes the first.
     const ahead: { page: number; result: ReturnType<PdfPool["page"]> }[] = [];
-    const spared = { image: new Uint8Array(0), mime: "image/png", width: 0, height: 0, metadata: {} };
+    const spared = { image: new Uint8Array(0), sha256: "", mime: "image/png", width: 0, height: 0, metadata: {} };
     while (next < wanted.length || ahead.length > 0) {
       if (signal?.aborted) return;
       while (ahead.length < pool.size + 1 && next < wanted.length) {
@@ -222,6 +222,7 @@ class PdfSource implements Source {
         yield {
           key: keyOf(file, page),
           image: made.image,
+          sha256: made.sha256,
           mime: made.mime,
           width: made.width,
           height: made.height,
