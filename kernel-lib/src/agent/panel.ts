@@ -9,7 +9,7 @@ import { join, resolve } from "node:path";
 import { loadConfig } from "../config/index.js";
 import { type ResultRow, readPage, readResult, readResults } from "../dataset/index.js";
 import { UsageError } from "../errors.js";
-import { sniff } from "../images.js";
+import { loadSharp, sniff } from "../images.js";
 import { type OcrOptions, ocrSpec, type RunOptions, runSpec } from "../jobs/spec.js";
 import { cacheDir } from "../paths.js";
 import type {
@@ -121,7 +121,7 @@ export class Panel implements PanelCalls {
     const mime = sniff(page.image)?.mime ?? "";
     if (page.width > 0 && page.width <= wide && SHOWN.has(mime)) return { bytes: page.image, mime };
     try {
-      const { default: sharp } = await import("sharp");
+      const sharp = await loadSharp();
       // As the pixels lie, whatever the camera says of up and down: that is how the engine saw them and placed its boxes.
       const bytes = await sharp(page.image)
         .resize({ width: wide, withoutEnlargement: true })

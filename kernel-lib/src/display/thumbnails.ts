@@ -1,4 +1,5 @@
 /** Page images small enough to be kept in a notebook. */
+import { loadSharp } from "../images.js";
 import { dataUrl } from "./html.js";
 
 /** Bytes above which a picture is never put into a notebook as it is. */
@@ -25,7 +26,7 @@ async function thumbnail(image: Uint8Array | undefined, width: number): Promise<
   if (image === undefined) return { missing: "The page image is not on this machine." };
   try {
     // Loaded at the first picture: native code that the first cell of a notebook should not pay for.
-    const { default: sharp } = await import("sharp");
+    const sharp = await loadSharp();
     const small = await sharp(image)
       .rotate()
       .resize({ width, withoutEnlargement: true })

@@ -7,6 +7,7 @@
  * The glyphs are those of Type 3 fonts (ISO 32000-1, 9.6.5) that draw nothing: any script can be searched, and no font is
  * embedded. Each such font has 256 codes, given to characters as they come; its ToUnicode map says which is which.
  */
+import { loadSharp } from "../images.js";
 import type { Line, PageLayout, Word } from "./layout.js";
 import type { PageImage, Work } from "./pages.js";
 
@@ -218,7 +219,7 @@ function n(value: number): string {
 async function jpegOf(
   image: PageImage,
 ): Promise<{ bytes: Uint8Array; width: number; height: number; gray: boolean } | undefined> {
-  const { default: sharp } = await import("sharp");
+  const sharp = await loadSharp();
   try {
     const about = await sharp(image.bytes).metadata();
     const upright = about.orientation === undefined || about.orientation === 1;

@@ -5,7 +5,7 @@
 import { readFile } from "node:fs/promises";
 import { dirname } from "node:path";
 import { SourceError, UsageError } from "../errors.js";
-import { checkImage, PIL_FORMATS, sniff } from "../images.js";
+import { checkImage, loadSharp, PIL_FORMATS, sniff } from "../images.js";
 import type { Json } from "../protocol.js";
 import { readBytes, type SourceFile, sourceFiles } from "./files.js";
 import {
@@ -125,7 +125,7 @@ async function imagesOf(bytes: Uint8Array): Promise<Encoded[]> {
     const { heicToJpeg } = await import("./heic.js");
     return [{ mime: "image/jpeg", ...(await heicToJpeg(bytes)) }];
   }
-  const { default: sharp } = await import("sharp");
+  const sharp = await loadSharp();
   const meta = await sharp(bytes).metadata();
   const several = info.mime === "image/tiff" ? (meta.pages ?? 1) : 1;
   // PIL opens 16-bit grey as I;16, and converting that to RGB turns the page white; CMYK JPEGs may come out inverted.

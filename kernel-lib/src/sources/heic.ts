@@ -4,6 +4,7 @@
  */
 import { Worker } from "node:worker_threads";
 import { DatasetError } from "../errors.js";
+import { loadSharp } from "../images.js";
 import { distFile } from "../paths.js";
 
 /** Milliseconds after which an image is given up. */
@@ -20,7 +21,7 @@ export async function heicToJpeg(bytes: Uint8Array): Promise<{ image: Uint8Array
       { cause },
     );
   });
-  const { default: sharp } = await import("sharp");
+  const sharp = await loadSharp();
   const { data, info } = await sharp(raw.data, { raw: { width: raw.width, height: raw.height, channels: 4 } })
     .flatten({ background: "white" })
     .jpeg({ quality: QUALITY, chromaSubsampling: "4:4:4" })

@@ -3,10 +3,11 @@
  * decodes them in JavaScript, which is most of the time that a scan with a stamp on it takes. Where this one gives up (a
  * damaged image, CMYK), pdf.js goes on as it does without.
  */
-import { type Canvas, createCanvas, ImageData } from "@napi-rs/canvas";
+import { type Canvas, createCanvas } from "@napi-rs/canvas";
+import { loadSharp } from "../images.js";
 
-/** Rows that are put on the canvas at once. */
-const STRIP = 64;
+/** An opaque pixel without its colours, as a number of the byte order of all machines that \@napi-rs/canvas is made for. */
+const OPAQUE = 0xff000000;
 
 /** A decoded image. Its own properties are the ones that survive being cloned; see `cloneWithPictures`. */
 class Picture {
@@ -48,23 +49,20 @@ class JpegDecoder {
   }
 
   async decode(): Promise<{ image: Picture }> {
-    const { default: sharp } = await import("sharp");
+    const sharp = await loadSharp();
     // The PDF says what the colours are, not a profile inside the image.
     const { data, info } = await sharp(this.#data, { ignoreIcc: true })
       .toColourspace("srgb")
-      .ensureAlpha()
+      .removeAlpha()
       .raw()
       .toBuffer({ resolveWithObject: true });
     const { width, height } = info;
     const canvas = createCanvas(width, height);
-    const context = canvas.getContext("2d");
-    const pixels = new Uint8ClampedArray(data.buffer, data.byteOffset, data.length);
-    // A strip at a time: ImageData copies, and a whole scan is 35 MB.
-    for (let top = 0; top < height; top += STRIP) {
-      const rows = Math.min(STRIP, height - top);
-      const strip = pixels.subarray(top * width * 4, (top + rows) * width * 4);
-      context.putImageData(new ImageData(strip, width, rows), 0, top);
-    }
+    // The canvas's own memory: putImageData would copy a whole scan twice, which is 35 MB.
+    const own = canvas.data();
+    const pixels = new Uint32Array(own.buffer, own.byteOffset, width * height);
+    for (let i = 0, at = 0; i < pixels.length; i++, at += 3)
+      pixels[i] = OPAQUE | ((data[at + 2] as number) << 16) | ((data[at + 1] as number) << 8) | (data[at] as number);
     return { image: new Picture(canvas) };
   }
 

@@ -7,7 +7,7 @@ import { dirname, join } from "node:path";
 import { parentPort } from "node:worker_threads";
 import type { Canvas } from "@napi-rs/canvas";
 import type { PDFDocumentProxy } from "pdfjs-dist";
-import { setDensity } from "../images.js";
+import { loadSharp, setDensity } from "../images.js";
 import type { Json } from "../protocol.js";
 import { installJpegDecoder } from "./pdf-jpeg.js";
 import { type PassThrough, passThrough } from "./pdf-passthrough.js";
@@ -21,7 +21,7 @@ const PNG_LEVEL = 2;
 const WHOLE = 32 << 20;
 const RANGE = 1 << 20;
 /** Bytes of a file that is read in parts after which it is opened again, since pdf.js lets go of none of them. */
-const AGAIN = 64 << 20;
+const AGAIN = 16 << 20;
 /** pdf.js keeps a map of a file in one array of its length, and Node 20 has none that is longer. */
 const MOST = 2 ** 32 - 1;
 
@@ -168,7 +168,7 @@ async function render(doc: PDFDocumentProxy, number: number, dpi: number): Promi
     );
     if (lost !== undefined)
       throw new Error(`A part of the page can't be decoded (${lost.replace(/^Warning: /, "").slice(0, 200)}).`);
-    const { default: sharp } = await import("sharp");
+    const sharp = await loadSharp();
     const pixels = canvas.data();
     const grey = greyOf(pixels);
     const raw =
