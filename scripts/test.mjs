@@ -1,13 +1,15 @@
 // `npm test`: sets up what the tests need, then format, lint, types, and every test, against the real parts. The last
 // line is "N passed, N failed"; the exit code is 0 only if tests ran and nothing failed.
 //   node scripts/test.mjs [vitest arguments]
+//
+// The tests against a real vLLM, which brings 6 GB, are a run of their own: `npm run test:vllm`.
 import { rmSync } from "node:fs";
 import { join } from "node:path";
 import { bedPackages, installMissing, TEST_PACKAGES } from "./lib/debian.mjs";
 import { root } from "./lib/stamp.mjs";
 import { attached, main, run, SetupError, step } from "./lib/steps.mjs";
 import { REPORT, secondTries, summary } from "./lib/summary.mjs";
-import { places, setUp } from "./setup.mjs";
+import { places, setUp, setUpVllm } from "./setup.mjs";
 
 /** A test that hangs must not hang the machine that runs it: minutes for all of them. */
 const LIMIT = 50;
@@ -34,14 +36,19 @@ await main(async () => {
       console.log(error.message);
     });
 
+  const given = process.argv.slice(2);
+  const chosen = given.some((word) => word.startsWith("--project"));
+  if (chosen && given.join(" ").includes("vllm")) await step("vLLM for the CPU", setUpVllm);
+
   const args = [
     "run",
     "--reporter=default",
     "--reporter=json",
     `--outputFile.json=${REPORT}`,
-    ...process.argv.slice(2),
+    ...(chosen ? [] : ["--project=!vllm"]),
+    ...given,
   ];
-  const env = { ...process.env, YALE_JOBS_BUILT: "1", YALE_TEST_PYTHON: places.python };
+  const env = { ...process.env, YALE_JOBS_BUILT: "1", YALE_TEST_PYTHON: places.python, YALE_TEST_VLLM: places.vllm };
   const code = await attached(bin("vitest"), args, { cwd: root, env, timeout: LIMIT * 60_000 });
   if (code !== 0) faults.push("tests");
 
