@@ -148,6 +148,7 @@ async function sendAll(
   };
   const pack = async ({ index, files }: Cut["packs"][number]) => {
     const known = journal.packs.get(index);
+    const list = `.${journal.token}.${index}`;
     let here: string[] = [];
     let there: string[] = [];
     if (known !== undefined || journal.begun.has(index)) {
@@ -158,9 +159,9 @@ async function sendAll(
       files.flatMap((file, i) => (here[i] !== undefined && here[i] === there[i] ? [] : [{ file, i }]));
     let missing = wrong();
     if (known !== undefined && missing.length > 0) journal.forget({ pack: index });
-    const size = sizeOf(files);
-    // Told once for all of its files that need no sending.
-    meter.there(size - sizeOf(missing.map(({ file }) => file)));
+    const kept = files.filter((_, i) => here[i] !== undefined && here[i] === there[i]);
+    if (known === undefined && here.length > 0) await settle(kept, list);
+    meter.there(sizeOf(kept));
     for (let tries = 1; missing.length > 0; tries++) {
       if (tries > TRIES)
         throw new TransferError(
@@ -172,7 +173,7 @@ async function sendAll(
         from: local,
         to: part,
         files: missing.map(({ file }) => file),
-        list: `.${journal.token}.${index}`,
+        list,
       });
       for (const [k, { i }] of missing.entries()) {
         here[i] = sent.here[k] ?? "";
@@ -184,6 +185,14 @@ async function sendAll(
     const hash = packHash(here);
     if (hash !== known) journal.pack(index, hash);
     meter.files += files.length;
+  };
+  /** What a cut may have left undone: modes come after bytes, and the list of names goes last. */
+  const settle = async (kept: readonly TreeFile[], list: string) => {
+    const { sftp } = moving.lanes;
+    await eachOf(kept, FOLDERS, (file) => sftp.chmod(posix.join(part, file.path), file.mode), scope.signal);
+    await sftp.unlink(posix.join(part, list)).catch((error: unknown) => {
+      if (!isMissing(error)) throw error;
+    });
   };
   // Where a pack was cut again and again, the line is left to one, so that some of it gets through.
   const often = [...journal.begun].some(([index, times]) => times > 1 && !journal.packs.has(index));
