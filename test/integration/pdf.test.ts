@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { degrees, PDFDocument, PDFName, rgb, StandardFonts } from "pdf-lib";
 import sharp from "sharp";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { writeDataset } from "../../kernel-lib/src/dataset/index.js";
 import type { Json } from "../../kernel-lib/src/protocol.js";
 import { isFault, type Page, type PageOrFault } from "../../kernel-lib/src/sources/index.js";
 import { openSource } from "../../kernel-lib/src/sources/registry.js";
@@ -325,5 +326,24 @@ describe("PDF files", () => {
     expect(await sources(join(box.home, "books"))).toEqual(["deep/page1.PDF", "page2.pdf", "page10.pdf"]);
     expect(await sources(join(box.home, "books"), { recursive: false })).toEqual(["page2.pdf", "page10.pdf"]);
     expect(await sources(join(box.home, "books", "page*.pdf"))).toEqual(["page2.pdf", "page10.pdf"]);
+  });
+
+  it("are known by their own bytes, also where somebody changes them on the way", async () => {
+    const path = await scanPdf(box.home, "changed.pdf", [await jpeg(5)]);
+    const hash = async (name: string, change: (page: Page) => Promise<Uint8Array>) => {
+      async function* pages(): AsyncGenerator<PageOrFault> {
+        for (const item of await pagesOf(path)) yield isFault(item) ? item : { ...item, image: await change(item) };
+      }
+      return (await writeDataset(pages(), { folder: join(box.home, name) })).hash;
+    };
+    const darker = (by: number) => (page: Page) => sharp(page.image).linear(by).jpeg().toBuffer();
+    const hashes = [
+      await hash("as it is", async (page) => page.image),
+      await hash("copied", async (page) => new Uint8Array(page.image)),
+      await hash("dark", darker(0.8)),
+      await hash("darker", darker(0.6)),
+    ];
+    expect(new Set(hashes).size).toBe(3);
+    expect(hashes[0]).toBe(hashes[1]);
   });
 });

@@ -3,6 +3,7 @@ import { createHash } from "node:crypto";
 import { mkdir, readdir, rename, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { InterruptedError, QuotaError } from "../errors.js";
+import { imageHash } from "../images.js";
 import type { Fault } from "../protocol.js";
 import { isFault, type Page, type PageOrFault } from "../sources/index.js";
 import { ArrowFile, writeDatasetFiles } from "./arrow.js";
@@ -143,7 +144,7 @@ async function write(
       if (known !== undefined && known[0] !== row.key) throw new OtherPages();
       pages += 1;
       // The image by its own hash: the same pages have the same name whatever the size of batches and shards.
-      const image = known?.[1] ?? item.sha256 ?? createHash("sha256").update(item.image).digest("hex");
+      const image = known?.[1] ?? imageHash(item.image);
       const rest =
         known?.[2] ?? JSON.stringify([row.key, row.source, row.page, row.label, row.width, row.height, row.metadata]);
       content.update(Buffer.from(image, "hex"));

@@ -6,6 +6,7 @@
 
 /** The part of a socket of zeromq that is of use here. */
 interface Socket {
+  readonly closed: boolean;
   bind(address: string): Promise<void>;
   receive(): Promise<Buffer[]>;
 }
@@ -35,6 +36,8 @@ export function bindFirst({ Publisher, Router, Reply }: Sockets): void {
           await Promise.resolve();
           // A bind that fails is tslab's to tell.
           while (pending.size > 0) await Promise.allSettled(pending);
+          // As a socket that is closed while it waits for a message: its reader ends in peace.
+          if (this.closed) throw Object.assign(new Error("The socket was closed."), { code: "EAGAIN" });
           return receive.call(this);
         },
       },

@@ -16,8 +16,6 @@ export interface Page {
   key: string;
   /** The encoded image: JPEG, PNG, TIFF, WebP, JPEG 2000 …: what Python's PIL opens. */
   image: Uint8Array;
-  /** SHA-256 of `image` in hexadecimal, where the source has it from a thread of its own. */
-  sha256?: string;
   /** MIME type of `image`, by its bytes. */
   mime: string;
   width: number;

@@ -241,7 +241,12 @@ const SPARE = 4096;
 /** How far readers stand back (nice) behind the thread that sends what they have read to the cluster. */
 const NICE = 10;
 // Linux takes this for the calling thread; elsewhere it would be the whole process.
-if (process.platform === "linux") setPriority(0, Math.max(NICE, getPriority(0)));
+if (process.platform === "linux")
+  try {
+    setPriority(0, Math.max(NICE, getPriority(0)));
+  } catch {
+    // A sandbox may forbid it, and pages come all the same.
+  }
 
 parentPort?.on("message", (request: PdfRequest) => {
   const work =

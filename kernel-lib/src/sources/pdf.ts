@@ -4,6 +4,7 @@
  */
 import { open, readFile } from "node:fs/promises";
 import { errorData, SourceError, UsageError } from "../errors.js";
+import { noteHash } from "../images.js";
 import type { Json, SourceSpec } from "../protocol.js";
 import { type SourceFile, sourceFiles } from "./files.js";
 import {
@@ -218,11 +219,11 @@ class PdfSource implements Source {
       const { page } = first;
       try {
         const made = await first.result;
+        noteHash(made.image, made.sha256);
         const label = info.labels?.[page - 1];
         yield {
           key: keyOf(file, page),
           image: made.image,
-          sha256: made.sha256,
           mime: made.mime,
           width: made.width,
           height: made.height,
