@@ -20,7 +20,7 @@ const RULES: Record<string, string[]> = {
   schedulers: ["errors", "options", "paths", "process", "protocol", "cluster"],
   runners: ["errors", "paths", "protocol", "text"],
   display: ["errors", "images", "protocol"],
-  exports: ["errors", "paths", "protocol", "dataset", "sources"],
+  exports: ["errors", "images", "paths", "protocol", "dataset", "sources"],
   hub: ["errors", "dataset", "exports", "options", "paths", "sources"],
   quality: ["errors", "dataset", "display", "paths"],
   jobs: [
