@@ -27,6 +27,8 @@ const PROBE_TIME = 60_000;
 const X = "2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881";
 /** Characters of a SHA-256; a space, a mark and the name of the file follow it in what tools print. */
 const HASH_LENGTH = X.length;
+/** How xargs ends where a command ended with an error: here, since a file is not there. */
+const SOME_FAILED = 123;
 /** Ranges, and bytes of them, that one command hashes: so that what it says comes soon. */
 const RANGES = 256;
 const RANGE_BYTES = 512 << 20;
@@ -93,15 +95,17 @@ export class FarSide {
 
   /**
    * SHA-256 of files below `folder`, in order, by one command; "" for one that is not there or can't be read. No name may
-   * hold a line end or a backslash: tools print these in ways of their own. Undefined where the far side has no tool.
+   * hold a line end or a backslash: tools print these in ways of their own. Undefined where the far side has no tool, or
+   * it could not run.
    */
   async hashFiles(folder: string, paths: readonly string[], signal: AbortSignal): Promise<string[] | undefined> {
     if (this.hasher === undefined) return undefined;
     if (paths.length === 0) return [];
-    const { stdout } = await this.run(`cd "$1" && exec xargs -0 ${this.hasher}`, [folder], {
+    const { code, stdout } = await this.run(`cd "$1" && exec xargs -0 ${this.hasher}`, [folder], {
       input: nameList(paths),
       signal,
     });
+    if (code !== 0 && code !== SOME_FAILED) return undefined;
     const hashes = new Map(stdout.split("\n").map((line) => [line.slice(HASH_LENGTH + 2), line.slice(0, HASH_LENGTH)]));
     return paths.map((path) => hashes.get(`./${path}`) ?? "");
   }
@@ -118,8 +122,11 @@ export class FarSide {
       });
       return read;
     }
-    const inner = `[ -n "$2" ] || exec ${this.hasher} < "$1"; dd if="$1" bs=65536 iflag=skip_bytes,count_bytes skip="$2" count="$3" 2>/dev/null | ${this.hasher}`;
-    const input = ranges.map((r) => `${r.path}\0${r.whole ? "" : r.at}\0${r.length}\0`).join("");
+    const inner = [
+      `at=$2; if [ "$2" = whole ]; then [ -r "$1" ] && exec ${this.hasher} < "$1"; at=0; fi`,
+      `dd if="$1" bs=65536 iflag=skip_bytes,count_bytes skip="$at" count="$3" 2>/dev/null | ${this.hasher}`,
+    ].join("\n");
+    const input = ranges.map((r) => `${r.path}\0${r.whole ? "whole" : r.at}\0${r.length}\0`).join("");
     const { stdout, stderr } = await this.run('exec xargs -0 -n 3 sh -c "$1" sh', [inner], { input, signal });
     const hashes = hashLines(stdout);
     if (hashes.length !== ranges.length)

@@ -5,6 +5,7 @@
 import { createHash, type Hash } from "node:crypto";
 import { constants } from "node:fs";
 import * as fs from "node:fs/promises";
+import { dirname } from "node:path";
 import { TransferError } from "../errors.js";
 import type { FarHashes, FarSide } from "./transfer-far.js";
 import type { Journal } from "./transfer-journal.js";
@@ -71,7 +72,7 @@ export async function sendFile(moving: Moving, job: SendJob): Promise<void> {
   if (await right()) return;
   throw new TransferError(
     `${local} holds other bytes than when it was made.`,
-    "Remove it, so that it is made again; the disk may be at fault.",
+    `Remove the folder ${dirname(local)}, so that all in it is made again; the disk may be at fault.`,
   );
 }
 

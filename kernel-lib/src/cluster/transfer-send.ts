@@ -142,7 +142,7 @@ async function sendAll(
         remote: posix.join(part, file.path),
         file,
         journal,
-        sha256: sha256?.get(file.path),
+        sha256: sha256?.get(file.path) || undefined,
       });
     meter.files += 1;
   };
@@ -168,7 +168,7 @@ async function sendAll(
           `${posix.join(part, missing[0]?.file.path ?? "")} arrived with other bytes than were sent, ${TRIES} times.`,
           "Try again later; if it stays so, the far disk is at fault.",
         );
-      journal.begin(index);
+      if (tries === 1) journal.begin(index);
       const sent = await sendPack(moving, {
         from: local,
         to: part,
