@@ -140,14 +140,7 @@ const ENDS: [string, string, string | undefined, RegExp | undefined, RegExp][] =
     /^Cancelled by an administrator of the cluster\.$/,
     /^CANCELLED by 0$/,
   ],
-  // The queue may tell of it before the accounts, and does not say by whom.
-  [
-    "cancelled in the queue",
-    "cancelled",
-    "cancelled",
-    /^Cancelled by you before it started\.$/,
-    /^CANCELLED( by \d+)?$/,
-  ],
+  ["cancelled in the queue", "cancelled", "cancelled", /^Cancelled by you before it started\.$/, /^CANCELLED by \d+$/],
   ["cancelled at 75", "cancelled", "cancelled", /^Cancelled by you\.$/, /^CANCELLED by \d+$/],
   ["limit", "timeout", "timeout", /^It reached its time limit of 00:01:00\.$/, /^TIMEOUT$/],
   [

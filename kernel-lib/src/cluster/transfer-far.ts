@@ -110,7 +110,10 @@ export class FarSide {
     return paths.map((path) => hashes.get(`./${path}`) ?? "");
   }
 
-  /** SHA-256 of stretches of files, in order, that of nothing or "" where there is no file. Made here, from what is read back, where the far side has no tool. */
+  /**
+   * SHA-256 of stretches of files, in order, that of nothing or "" where there is no file. Made here, from what is read
+   * back, where the far side has no tool.
+   */
   async hashRanges(sftp: Sftp, ranges: readonly Range[], signal: AbortSignal): Promise<string[]> {
     if (this.hasher === undefined) {
       const read: string[] = new Array(ranges.length).fill("");
