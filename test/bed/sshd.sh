@@ -138,7 +138,7 @@ variant method method "$HOST_KEY" <<<$'AuthenticationMethods password\nKbdIntera
 variant command duo "$HOST_KEY" <<<"$KEY_ONLY"$'\n'"ForceCommand $S/bin/login_duo.sh $S/duo"
 variant drop duo "$HOST_KEY" "$S/bin/drop.sh $S/drop" <<<"$KEY_ONLY"
 variant changed duo "$S/host_other" <<<"$KEY_ONLY"
-variant few duo "$HOST_KEY" <<<"$KEY_ONLY"$'\nMaxSessions 2'
+variant few duo "$HOST_KEY" <<<"$KEY_ONLY"$'\nMaxSessions 2\nRekeyLimit 16M'
 variant cert duo "$HOST_KEY" <<C
 $KEY_ONLY
 AuthorizedKeysFile none

@@ -693,7 +693,7 @@ describe("an upload", () => {
     expect(fs.readdirSync(far)).toEqual(["tree"]);
   });
 
-  it("works where only two sessions are allowed", async () => {
+  it("works where only two sessions are allowed and new keys are exchanged every 16 MiB", async () => {
     smallFiles(join(near, "tree"), 300, 100 << 10);
     bigFile(join(near, "tree", "big"), 40 * MIB);
     const { line } = await open("few");
@@ -701,6 +701,27 @@ describe("an upload", () => {
     expect(content(join(far, "tree"))).toEqual(content(join(near, "tree")));
     await downloadTree(line, join(far, "tree"), join(near, "back"));
     expect(content(join(near, "back"))).toEqual(content(join(near, "tree")));
+  });
+
+  it.each([
+    ["openssl", /^python .*$/m],
+    ["sha256sum", /^(python .*|openssl)$/gm],
+    ["no tool", /^(python .*|openssl|sha256sum)$/gm],
+  ])("is compared with %s, too", async (_, lacking) => {
+    const { line } = await open();
+    const poor = watched(line, {});
+    const exec = poor.exec.bind(poor);
+    poor.exec = async (...call) => {
+      const result = await exec(...call);
+      return { ...result, stdout: result.stdout.replace(lacking, "") };
+    };
+    bigFile(join(near, "big"), 40 * MIB);
+    const result = await uploadTree(poor, join(near, "big"), join(far, "big"));
+    expect(result.verified).toBe(lacking.source.includes("sha256sum") ? "here" : "far");
+    await downloadTree(poor, join(far, "big"), join(near, "back"));
+    expect(content(join(near, "back"))).toEqual(content(join(near, "big")));
+    // A file that is there is compared as a whole.
+    expect(await uploadTree(poor, join(near, "big"), join(far, "big"))).toMatchObject({ sent: 0 });
   });
 
   it("to a folder that may not be written says so", async () => {

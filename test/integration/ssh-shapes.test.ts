@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { type AuthContext, Client, type Connection, type KeyboardAuthContext, Server } from "ssh2";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { openSsh } from "../../kernel-lib/src/cluster/ssh.js";
-import { signalChannel, stillAlive, watchLogin } from "../../kernel-lib/src/cluster/ssh2-private.js";
+import { signalChannel, stillAlive, storePadding, watchLogin } from "../../kernel-lib/src/cluster/ssh2-private.js";
 import type { Transport } from "../../kernel-lib/src/cluster/transport.js";
 import type { ClusterConfig } from "../../kernel-lib/src/config/index.js";
 import { knowHost, makeHostKey } from "../support/host-key.js";
@@ -211,9 +211,33 @@ it("finds in ssh2 what it keeps to itself", () => {
   client.on("error", () => undefined);
   const watch = { failure: () => undefined, round: () => undefined };
   expect(() => watchLogin(client, watch)).toThrow("lacks what Yale Jobs needs");
+  expect(() => storePadding(client)).toThrow("lacks what Yale Jobs needs");
   client.connect({ host: "127.0.0.1", port: 1, username: "nobody" });
   watchLogin(client, watch);
   stillAlive(client);
   expect(() => signalChannel(client, {} as never, "KILL")).toThrow("lacks what Yale Jobs needs");
   client.destroy();
+});
+
+it("finds the ciphers of ssh2 whose padding it stores", async () => {
+  const { port = 0 } = await serve((context) => context.accept());
+  const client = new Client();
+  client.connect({ host: "127.0.0.1", port, username: "ada", algorithms: { cipher: ["aes128-gcm@openssh.com"] } });
+  await once(client, "ready");
+  storePadding(client);
+  const { _cipher: cipher } = (client as unknown as { _protocol: { _cipher: { allocPacket(n: number): Buffer } } })
+    ._protocol;
+  expect(Object.hasOwn(cipher, "allocPacket")).toBe(true);
+  const [packet, other] = [cipher.allocPacket(10), cipher.allocPacket(10)];
+  // RFC 4253, 6 and RFC 5647, 7.2: what is encrypted fills blocks of 16, with at least four random bytes at its end.
+  expect([packet.readUInt32BE(0), packet[4]]).toEqual([16, 5]);
+  for (const n of [0, 1, 11, 12, 13, 32_768]) {
+    const size = cipher.allocPacket(n).readUInt32BE(0);
+    expect(size % 16).toBe(0);
+    expect(size - 1 - n).toBeGreaterThanOrEqual(4);
+    expect(size - 1 - n).toBeLessThan(20);
+  }
+  expect(packet.subarray(15, 20).equals(other.subarray(15, 20))).toBe(false);
+  client.end();
+  await once(client, "close");
 });

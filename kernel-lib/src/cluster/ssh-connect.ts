@@ -16,7 +16,7 @@ import {
 import { Authentication } from "./ssh-auth.js";
 import type { SshHost } from "./ssh-config.js";
 import { words } from "./ssh-prompts.js";
-import { stillAlive } from "./ssh2-private.js";
+import { stillAlive, storePadding } from "./ssh2-private.js";
 import type { LoginOptions } from "./transport.js";
 
 /** A machine that we are logged in to. */
@@ -49,6 +49,8 @@ const HANDSHAKE_TIME = 30_000;
 const ANSWER_TIME = 120_000;
 /** A dead line is found after (count + 1) × interval = 20 s, where nothing at all comes. */
 const KEEPALIVE = { keepaliveInterval: 5_000, keepaliveCountMax: 3 };
+/** Bytes that a call to the system takes at once. */
+const GATHERED = 256 << 10;
 /** Kinds of host keys that ssh2 can check, as `ssh` prefers them. */
 const HOST_KEYS = [
   "ssh-ed25519",
@@ -67,6 +69,7 @@ export async function connectHost(options: ConnectOptions): Promise<SshConnectio
     host.hostKeyAlias,
   );
   const socket = via === undefined ? await dial(host, login.signal) : await forward(via, host, login.signal);
+  gatherWrites(socket);
   const client = new Client();
   const over = new AbortController();
   const checker = new HostKeyCheck(options, known, over.signal);
@@ -124,6 +127,7 @@ export async function connectHost(options: ConnectOptions): Promise<SshConnectio
       clearTimeout(timer);
       authentication.forget();
       stage = "open";
+      storePadding(client);
       resolve();
     });
   });
@@ -141,10 +145,13 @@ export async function connectHost(options: ConnectOptions): Promise<SshConnectio
         serverHostKey: knownAlgorithms(known, HOST_KEYS) as never,
       },
       hostVerifier: (key: Buffer, done: (valid: boolean) => void) => {
+        // In the course of a line this must be answered at once: ssh2 goes on to send meanwhile, with the wrong keys.
+        if (checker.accepted !== undefined) return checker.accepted.equals(key);
         checker.accepts(key).then(done, (error: Error) => {
           checker.failure ??= error;
           done(false);
         });
+        return undefined;
       },
       authHandler: authentication.handler,
     });
@@ -162,6 +169,34 @@ export async function connectHost(options: ConnectOptions): Promise<SshConnectio
     stillAlive(client);
   });
   return { client, lost, asked: authentication.asked, said: authentication.said };
+}
+
+/**
+ * What is written to a socket in one turn goes out by one call of the system, or a few: ssh2 writes each packet by itself,
+ * and without its native binding each in three pieces.
+ */
+function gatherWrites(socket: Duplex): void {
+  const write = socket.write.bind(socket) as (chunk: Uint8Array, ...rest: unknown[]) => boolean;
+  let corked = false;
+  let bytes = 0;
+  socket.write = ((chunk: Uint8Array, ...rest: unknown[]) => {
+    if (!corked) {
+      corked = true;
+      socket.cork();
+      process.nextTick(() => {
+        corked = false;
+        bytes = 0;
+        socket.uncork();
+      });
+    } else if (bytes > GATHERED) {
+      // The far side need not wait for the rest.
+      bytes = 0;
+      socket.uncork();
+      socket.cork();
+    }
+    bytes += chunk.length;
+    return write(chunk, ...rest);
+  }) as typeof socket.write;
 }
 
 function dial(host: SshHost, signal: AbortSignal | undefined): Promise<Socket> {
@@ -308,11 +343,11 @@ class HostKeyCheck {
   failure: Error | undefined;
   /** A person is being asked. */
   asks = false;
+  /** The key that was found right: it is shown again whenever keys are exchanged in the course of a long line. */
+  accepted: Buffer | undefined;
   readonly #options: ConnectOptions;
   readonly #known: readonly KnownHost[];
   readonly #over: AbortSignal;
-  /** Accepted before: keys are exchanged again in the course of a long line. */
-  #accepted: Buffer | undefined;
 
   constructor(options: ConnectOptions, known: readonly KnownHost[], over: AbortSignal) {
     this.#options = options;
@@ -322,7 +357,6 @@ class HostKeyCheck {
 
   /** True, or throws HostKeyError, or LoginError where nobody is there to ask. */
   async accepts(key: Buffer): Promise<boolean> {
-    if (this.#accepted !== undefined) return this.#accepted.equals(key);
     const verdict = judge(this.#known, key);
     const shown = `${keyType(key)} ${fingerprint(key)}`;
     const at = (entry: KnownHost) => `${entry.file}:${entry.line}`;
@@ -349,7 +383,7 @@ class HostKeyCheck {
       case "unknown":
         await this.#confirm(key, verdict.others);
     }
-    this.#accepted = key;
+    this.accepted = key;
     return true;
   }
 

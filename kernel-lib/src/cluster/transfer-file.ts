@@ -13,10 +13,10 @@ import { CHUNK, type Lanes } from "./transfer-lanes.js";
 import type { TreeFile } from "./transfer-tree.js";
 import type { Meter, Scope } from "./transfer-work.js";
 
-/** Bytes that are hashed, and sent again, as one. */
-export const BLOCK = 32 << 20;
+/** Bytes that are hashed, and sent again, as one: 31.9 MiB. */
+export const BLOCK = 128 * CHUNK;
 /** Bytes of one read or write of the local disk. */
-const DISK = 1 << 20;
+const DISK = 2 * CHUNK;
 /** How often a block is sent before it is given up. */
 const TRIES = 3;
 

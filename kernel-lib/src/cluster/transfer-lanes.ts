@@ -4,10 +4,13 @@
  */
 import type { FileHandle, Sftp, Transport } from "./transport.js";
 
-/** Bytes of one read or write. Servers take at least 32 KiB, OpenSSH 255 KiB; the transport cuts where it must. */
-export const CHUNK = 128 << 10;
+/**
+ * Bytes of one read or write. Servers take at least 32 KiB, OpenSSH 255 KiB; the transport cuts where it must. With its
+ * header it fills eight packets of 32 KiB: of a power of two, the last few bytes would take a packet of their own.
+ */
+export const CHUNK = 255 << 10;
 /** Chunks in flight in one lane: 2.5 MiB, so that its window never runs dry while an answer is under way. */
-const IN_FLIGHT = 20;
+const IN_FLIGHT = 10;
 
 /** Which way the bytes go. ssh2 hands on half its window a round trip, so that reading needs more lanes. */
 export type Direction = "up" | "down";
