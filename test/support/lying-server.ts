@@ -17,6 +17,10 @@ export interface Lies {
   bytes?(path: string): Uint8Array | undefined;
   /** Size that a file seems to have, if not that of its bytes. */
   size?(path: string): number | undefined;
+  /** Name of the server's program, by which clients go. */
+  ident?: string;
+  /** Told the length of each read that is asked for; answers with so many bytes at most. */
+  give?(length: number): number;
   /** Ends the line when it is asked what this path is. */
   cut?(path: string): boolean;
 }
@@ -28,7 +32,8 @@ export async function lyingServer(lies: Lies): Promise<{ port: number; close: ()
   do key = utils.generateKeyPairSync("ed25519").private;
   while (utils.parseKey(key) instanceof Error);
   const connections = new Set<Connection>();
-  const server = new Server({ hostKeys: [key] }, (client) => {
+  const ident = lies.ident === undefined ? {} : { ident: lies.ident };
+  const server = new Server({ hostKeys: [key], ...ident }, (client) => {
     connections.add(client);
     client.on("error", () => undefined);
     client.on("close", () => connections.delete(client));
@@ -152,7 +157,8 @@ function serve(sftp: SFTPWrapper, lies: Lies, end: () => void): void {
       : answer(id, () => content(path) && sftp.handle(id, handle(path))),
   );
   sftp.on("READ", (id, h, offset, length) => {
-    const data = content(open.get(h.readUInt32BE())?.path ?? "").subarray(offset, offset + length);
+    const most = lies.give?.(length) ?? length;
+    const data = content(open.get(h.readUInt32BE())?.path ?? "").subarray(offset, offset + most);
     if (data.length === 0) sftp.status(id, STATUS_CODE.EOF);
     else sftp.data(id, Buffer.from(data));
   });

@@ -107,6 +107,8 @@ export async function connectHost(options: ConnectOptions): Promise<SshConnectio
     else fail(stage === "handshake" ? handshakeError(host, error) : authentication.explain(error));
     authentication.forget();
     over.abort();
+    // What was written last, such as why we leave, still goes out.
+    socket.uncork();
     client.destroy();
     socket.destroy();
   };
@@ -126,8 +128,8 @@ export async function connectHost(options: ConnectOptions): Promise<SshConnectio
     client.once("ready", () => {
       clearTimeout(timer);
       authentication.forget();
-      stage = "open";
       storePadding(client);
+      stage = "open";
       resolve();
     });
   });

@@ -6,6 +6,7 @@
 import { constants } from "node:fs";
 import type { SFTPWrapper } from "ssh2";
 import { ConnectionError, UsageError } from "../errors.js";
+import { sftpLimits } from "./ssh2-private.js";
 import type { FileHandle, FileStat, Sftp } from "./transport.js";
 
 /** An {@link Sftp} that ends with its channel. */
@@ -16,12 +17,7 @@ export interface SftpChannel extends Sftp {
   end(): void;
 }
 
-/**
- * Bytes of one request: what OpenSSH's `limits@openssh.com` allows (256 KiB less 1 KiB). ssh2 reads the server's own
- * limits and cuts a request again where they are lower, so this need not be exact.
- */
-const PIECE = 261_120;
-/** Requests that one read or write has in flight: with 261,120 bytes each, twice a channel's window of 2 MiB. */
+/** Requests that one read or write has in flight: where they are as large as OpenSSH takes them, twice a channel's window. */
 const IN_FLIGHT = 16;
 
 /** Status codes of SFTP version 3 (draft-ietf-secsh-filexfer-02, section 7), as Node's file calls name them. */
@@ -95,16 +91,22 @@ export function wrapSftp(raw: SFTPWrapper, lost: Promise<Error>): SftpChannel {
     }
   };
 
+  /** Bytes that the server has shown to give at once. */
+  let given = Number.POSITIVE_INFINITY;
+
   const handle = (path: string, id: Buffer): FileHandle => ({
     async read(length, position) {
       const buffer = Buffer.allocUnsafe(length);
-      const filled = await inPieces(length, async (from, size) => {
+      const piece = Math.min(given, sftpLimits(raw).read);
+      const filled = await inPieces(length, piece, async (from, size) => {
         let got = 0;
         while (got < size) {
           const n = await call<number>(`read '${path}'`, (done) =>
             raw.read(id, buffer, from + got, size - got, position + from + got, done),
           );
           if (n === 0) break;
+          // The answer before was short though the file goes on: OpenSSH before 8.5 gives 64 KiB, and tells no limits.
+          if (got > 0) given = Math.min(given, got);
           got += n;
         }
         return got;
@@ -112,15 +114,15 @@ export function wrapSftp(raw: SFTPWrapper, lost: Promise<Error>): SftpChannel {
       // Whole up to the first piece that the end of the file cut short.
       let end = 0;
       for (const [i, got] of filled.entries()) {
-        end = i * PIECE + got;
-        if (got < PIECE) break;
+        end = i * piece + got;
+        if (got < piece) break;
       }
       return buffer.subarray(0, end);
     },
     async write(data, position) {
       const bytes = Buffer.from(data.buffer, data.byteOffset, data.byteLength);
       try {
-        await inPieces(bytes.length, async (from, size) => {
+        await inPieces(bytes.length, sftpLimits(raw).write, async (from, size) => {
           await call<void>(`write '${path}'`, (done) => raw.write(id, bytes, from, size, position + from, done));
           return size;
         });
@@ -221,14 +223,18 @@ function fileStat(s: RawStat): FileStat {
   return { size: s.size ?? 0, mtime: (s.mtime ?? 0) * 1000, type, mode: (s.mode ?? 0) & 0o7777 };
 }
 
-/** Runs `work` over `length` bytes in pieces, some at once; gives what each returned, in order. */
-async function inPieces(length: number, work: (from: number, size: number) => Promise<number>): Promise<number[]> {
-  const results = new Array<number>(Math.ceil(length / PIECE)).fill(0);
+/** Runs `work` over `length` bytes in pieces of `size`, some at once; gives what each returned, in order. */
+async function inPieces(
+  length: number,
+  size: number,
+  work: (from: number, size: number) => Promise<number>,
+): Promise<number[]> {
+  const results = new Array<number>(Math.ceil(length / size)).fill(0);
   let next = 0;
   const worker = async () => {
     while (next < results.length) {
       const piece = next++;
-      results[piece] = await work(piece * PIECE, Math.min(PIECE, length - piece * PIECE));
+      results[piece] = await work(piece * size, Math.min(size, length - piece * size));
     }
   };
   await Promise.all(Array.from({ length: Math.min(IN_FLIGHT, results.length) }, worker));

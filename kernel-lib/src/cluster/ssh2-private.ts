@@ -3,7 +3,7 @@
  * where it is gone, opening a line says so.
  */
 import { randomFillSync } from "node:crypto";
-import type { Client, ClientChannel } from "ssh2";
+import type { Client, ClientChannel, SFTPWrapper } from "ssh2";
 import { YaleError } from "../errors.js";
 
 type Handler = (protocol: unknown, ...rest: never[]) => void;
@@ -114,6 +114,16 @@ export function storePadding(client: Client): void {
       cipher = equip(next);
     },
   });
+}
+
+/**
+ * Bytes that one request may read or write: what the server tells (`limits@openssh.com`), or what ssh2 takes it for.
+ * A longer one ssh2 cuts by itself, and asks for the next part only when the one before is answered.
+ */
+export function sftpLimits(sftp: SFTPWrapper): { read: number; write: number } {
+  const { _maxReadLen: read, _maxWriteLen: write } = sftp as unknown as { _maxReadLen?: number; _maxWriteLen?: number };
+  if (read === undefined || write === undefined) throw changed();
+  return { read, write };
 }
 
 function changed(): YaleError {

@@ -13,7 +13,7 @@ import { CHUNK, type Lanes } from "./transfer-lanes.js";
 import type { TreeFile } from "./transfer-tree.js";
 import type { Meter, Scope } from "./transfer-work.js";
 
-/** Bytes that are hashed, and sent again, as one: 31.9 MiB. */
+/** Bytes that are hashed, and sent again, as one: 31.75 MiB. */
 export const BLOCK = 128 * CHUNK;
 /** Bytes of one read or write of the local disk. */
 const DISK = 2 * CHUNK;

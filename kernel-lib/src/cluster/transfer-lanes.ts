@@ -5,10 +5,11 @@
 import type { FileHandle, Sftp, Transport } from "./transport.js";
 
 /**
- * Bytes of one read or write. Servers take at least 32 KiB, OpenSSH 255 KiB; the transport cuts where it must. With its
- * header it fills eight packets of 32 KiB: of a power of two, the last few bytes would take a packet of their own.
+ * Bytes of one read or write: the most that ssh2 asks of every OpenSSH (256 KiB less 2 KiB); where a server takes less, the
+ * transport cuts. With its header it fills eight packets of 32 KiB: of a power of two, the last few bytes would take a
+ * packet of their own.
  */
-export const CHUNK = 255 << 10;
+export const CHUNK = 254 << 10;
 /** Chunks in flight in one lane: 2.5 MiB, so that its window never runs dry while an answer is under way. */
 const IN_FLIGHT = 10;
 
