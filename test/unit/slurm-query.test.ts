@@ -122,10 +122,21 @@ describe("one job", () => {
     vi.advanceTimersByTime(25_000);
     const end = (await r.ask("3241")).jobs.get("3241");
     expect(end).toMatchObject({ state: "failed", exitCode: 5, notes: [expect.stringContaining("no figures")] });
-    // Nothing is waited for where nobody answers.
+    // Where nobody answers, once is an accident, and twice is waited for no longer.
     const other = new Recorded();
     [other.squeue, other.sacct] = [MIXED, NO_ACCOUNTS];
+    expect((await other.ask("3241")).jobs.get("3241")?.state).toBe("completing");
     expect((await other.ask("3241")).jobs.get("3241")?.state).toBe("failed");
+  });
+
+  it("keeps its figures where the accounts miss one look", async () => {
+    const r = new Recorded();
+    [r.squeue, r.sacct] = [MIXED, NO_ACCOUNTS];
+    expect((await r.ask("3241")).jobs.get("3241")?.state).toBe("completing");
+    r.sacct = ENDS;
+    const end = (await r.ask("3241")).jobs.get("3241");
+    expect(end).toMatchObject({ state: "failed", exitCode: 5 });
+    expect(end?.usage).toBeDefined();
   });
 
   it("that nobody knows is missing, and so is one that accounts without a queue call running for ever", async () => {

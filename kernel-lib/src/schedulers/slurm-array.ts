@@ -73,7 +73,7 @@ export class ArrayMemory {
   }
 
   /** Takes in what the accounts say. */
-  settle(accounts: readonly Account[], part: { queue: boolean; accounts: boolean }): void {
+  settle(accounts: readonly Account[], part: { queue: boolean; accounts: boolean; down: boolean }): void {
     if (part.accounts) this.#whole = true;
     for (const account of accounts) {
       const tasks = account.tasks ?? this.#unknown();
@@ -89,7 +89,7 @@ export class ArrayMemory {
       }
     }
     for (const [task, { row, since }] of this.#over)
-      if (!part.accounts || Date.now() - since > PATIENCE) {
+      if (part.down || Date.now() - since > PATIENCE) {
         this.#ends.set(task, endFromQueue(row));
         this.#over.delete(task);
       }

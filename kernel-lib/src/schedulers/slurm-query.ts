@@ -18,6 +18,8 @@ import { stateOf } from "./slurm-states.js";
  * second or two, and later where the cluster is busy.
  */
 const PATIENCE = 20_000;
+/** Answers that fail to come, one after the other, until nothing is waited for any more: one may be lost on a busy node. */
+const MISSED = 2;
 /** Milliseconds after which a command was not refused but hung, and longest pause before it is tried again. */
 const HUNG = 4_000;
 const LONGEST_PAUSE = 120_000;
@@ -50,6 +52,12 @@ class Part {
   #hung = 0;
   #again = 0;
   #why = "";
+  #missed = 0;
+
+  /** It does not answer, and did not the time before. */
+  get down(): boolean {
+    return this.#missed >= MISSED;
+  }
 
   /** The answer, or why there is none. */
   async ask(transport: Transport, argv: readonly string[]): Promise<{ text: string } | { why: string }> {
@@ -59,6 +67,7 @@ class Part {
     // One id that slurmctld has forgotten is an answer; of several it leaves out those that it has forgotten.
     if (said.code !== 0 && /Invalid job id specified/.test(said.stderr)) return { text: "" };
     const why = silence(argv[0] ?? "", said, QUESTION);
+    this.#missed = why === undefined ? 0 : this.#missed + 1;
     if (why === undefined) {
       this.#hung = 0;
       return { text: said.stdout };
@@ -130,6 +139,7 @@ export async function querySlurm(
   const found = told === undefined ? undefined : group(told, ids);
   if ("why" in accounts) silent.push(accounts.why);
   const late = new Set(wanted.slice(MOST));
+  const part = { queue: rows !== undefined, accounts: found !== undefined, down: memory.accounts.down };
   for (const job of left) {
     const own = rows?.get(job.id) ?? [];
     const kept = found?.get(job.id) ?? [];
@@ -138,14 +148,9 @@ export async function querySlurm(
     if (array !== undefined || kept.some((a) => a.tasks !== undefined)) {
       const tasks = array ?? memory.array(job.id);
       if (array === undefined) tasks.see(job, rows === undefined ? undefined : own);
-      tasks.settle(kept, { queue: rows !== undefined, accounts: found !== undefined });
+      tasks.settle(kept, part);
       now = tasks.observation();
-    } else if (!late.has(job.id))
-      now = settle(own[0], kept[0], {
-        queue: rows !== undefined,
-        accounts: found !== undefined,
-        since: memory.over.get(job.id),
-      });
+    } else if (!late.has(job.id)) now = settle(own[0], kept[0], { ...part, since: memory.over.get(job.id) });
     if (now !== undefined) jobs.set(job.id, now);
   }
   return { jobs, silent };
@@ -155,15 +160,14 @@ export async function querySlurm(
 function settle(
   row: QueueRow | undefined,
   account: Account | undefined,
-  part: { queue: boolean; accounts: boolean; since: number | undefined },
+  part: { queue: boolean; down: boolean; since: number | undefined },
 ): Observation | undefined {
   if (row !== undefined) {
     // The accounts may still be at an earlier moment, or at an earlier run.
     const agreed =
       account !== undefined && isEnd(stateOf(account.state)) && stateOf(account.state) === stateOf(row.state);
     if (agreed) return { ...fromAccounts(account, row), restarts: row.restarts };
-    if (!part.accounts) return withoutFigures(endFromQueue(row));
-    if (Date.now() - (part.since ?? 0) > PATIENCE) return withoutFigures(endFromQueue(row));
+    if (part.down || Date.now() - (part.since ?? 0) > PATIENCE) return withoutFigures(endFromQueue(row));
     return { state: "completing", raw: row.state, restarts: row.restarts };
   }
   if (account === undefined) return undefined;
