@@ -1,4 +1,4 @@
-import { mkdirSync, readdirSync, statSync, utimesSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, rmSync, statSync, utimesSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import sharp from "sharp";
 import { expect, it } from "vitest";
@@ -58,6 +58,40 @@ it("a preparation that was interrupted goes on where it was", async () => {
     writeFileSync(first, "?".repeat(statSync(first).size));
     utimesSync(first, 1e9, 1e9);
     expect(await prepare(spec)).toMatchObject({ pages: 4, faultCount: 0 });
+  } finally {
+    await home.close();
+  }
+});
+
+it("what a cleaner took from a prepared dataset is made again, and what was begun long ago goes", async () => {
+  const home = new Sandbox().enter();
+  try {
+    const pages = join(home.home, "pages");
+    mkdirSync(pages);
+    const image = sharp({ create: { width: 8, height: 8, channels: 3, background: "white" } });
+    writeFileSync(join(pages, "1.png"), await image.png().toBuffer());
+    const spec: JobSpec = {
+      ...{ kind: "ocr", name: "a", cluster: "local", options: {}, resources: {} },
+      sources: [{ kind: "directory", location: pages }],
+    };
+    const { folder, shards } = await prepare(spec);
+    const shard = join(folder, shards[0]?.file ?? "");
+    const datasets = join(home.home, "cache", "yale-jobs", "datasets");
+    const [old, recent] = ["0", "1"].map((digit) => join(datasets, `.preparing-${digit.repeat(32)}`));
+    for (const [path, days] of [
+      [old, 40],
+      [recent, 2],
+    ] as const) {
+      mkdirSync(path ?? "");
+      utimesSync(path ?? "", Date.now() / 1000 - days * 86_400, Date.now() / 1000 - days * 86_400);
+    }
+    for (const harm of [() => rmSync(shard), () => writeFileSync(shard, "half")]) {
+      harm();
+      const again = await prepare(spec);
+      expect(again.folder).toBe(folder);
+      expect(statSync(shard).size).toBe(shards[0]?.bytes);
+    }
+    expect([old, recent].map((path) => existsSync(path ?? ""))).toEqual([false, true]);
   } finally {
     await home.close();
   }

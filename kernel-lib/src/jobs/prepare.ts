@@ -4,7 +4,7 @@
  */
 import { createHash, randomBytes } from "node:crypto";
 import { existsSync } from "node:fs";
-import { mkdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
+import { mkdir, readdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { glob } from "tinyglobby";
 import { type DatasetInfo, readManifest, writeDataset } from "../dataset/index.js";
@@ -39,6 +39,8 @@ export interface PrepareOptions {
 const SHARD_BYTES = 128e6;
 /** Milliseconds for which an interrupted preparation of pages from the network is gone on with: they may change there. */
 const RESUMED = 24 * 3_600_000;
+/** Milliseconds after which nobody comes back to an interrupted preparation. */
+const ABANDONED = 30 * 24 * 3_600_000;
 
 /** Preparations under way in this process, with everybody who wants to hear of each. */
 const RUNNING = new Map<string, { listeners: Set<NonNullable<PrepareOptions["onProgress"]>>; end: Promise<unknown> }>();
@@ -92,7 +94,32 @@ export async function prepare(spec: JobSpec, options: PrepareOptions = {}): Prom
 async function preparedBefore(folder: string, note: string): Promise<DatasetInfo | undefined> {
   const known = await readFile(note, "utf8").catch(() => "");
   const hash = /^\{"hash":"([0-9a-f]+)"\}\s*$/.exec(known)?.[1];
-  return hash === undefined ? undefined : readManifest(join(folder, hash)).catch(() => undefined);
+  return hash === undefined ? undefined : wholeDataset(join(folder, hash));
+}
+
+/** A prepared dataset, unless any of it is gone: what cleans caches takes single files, those that are old. */
+async function wholeDataset(folder: string): Promise<DatasetInfo | undefined> {
+  const info = await readManifest(folder).catch(() => undefined);
+  if (info === undefined) return undefined;
+  const sizes = await Promise.all(
+    info.shards.map(({ file }) =>
+      stat(join(folder, file)).then(
+        ({ size }) => size,
+        () => undefined,
+      ),
+    ),
+  );
+  return info.shards.every(({ bytes }, i) => bytes === sizes[i]) ? info : undefined;
+}
+
+/** Removes what was begun and never ended, long ago. */
+async function sweep(folder: string): Promise<void> {
+  for (const name of await readdir(folder)) {
+    if (!/^\.preparing-[0-9a-f]{32}(-\d+)?$/.test(name)) continue;
+    const path = join(folder, name);
+    const changed = (await stat(path).catch(() => undefined))?.mtimeMs ?? Number.POSITIVE_INFINITY;
+    if (changed < Date.now() - ABANDONED) await rm(path, { recursive: true, force: true });
+  }
 }
 
 /** Waits for what somebody else does. Throws InterruptedError if `signal` aborts first. */
@@ -126,6 +153,7 @@ async function write(
   const work = join(folder, `.preparing-${fingerprint}${mine ? "" : `-${process.pid}`}`);
   const began = (await stat(work).catch(() => undefined))?.mtimeMs ?? Number.POSITIVE_INFINITY;
   if (!stamped && began < Date.now() - RESUMED) await rm(work, { recursive: true, force: true });
+  await sweep(folder);
   let prepared = 0;
   const faults: Fault[] = [];
   try {
@@ -151,8 +179,13 @@ async function write(
       );
     }
     const final = join(folder, info.hash);
-    if (existsSync(final)) await rm(work, { recursive: true, force: true });
-    else await rename(work, final);
+    if (existsSync(final) && (await wholeDataset(final)) === undefined)
+      await rm(final, { recursive: true, force: true });
+    await rename(work, final).catch(async (error: unknown) => {
+      // It was there, or another process was first.
+      if ((await wholeDataset(final)) === undefined) throw error;
+      await rm(work, { recursive: true, force: true });
+    });
     return { ...info, folder: final };
   } finally {
     if (mine) dropLock(lock);
