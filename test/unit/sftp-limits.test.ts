@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { openSsh } from "../../kernel-lib/src/cluster/ssh.js";
+import { sftpLimits } from "../../kernel-lib/src/cluster/ssh2-private.js";
 import type { ClusterConfig } from "../../kernel-lib/src/config/index.js";
 import { lyingServer } from "../support/lying-server.js";
 
@@ -22,11 +23,11 @@ afterEach(() => {
 });
 
 /** Reads a file of a server in chunks; gives the lengths that it was asked for. */
-async function readAll(server: { ident: string; most: number }): Promise<number[]> {
+async function readAll(server: { ident: string; most: number; first?: number }): Promise<number[]> {
   const asked: number[] = [];
   const give = (length: number) => {
     asked.push(length);
-    return Math.min(length, server.most);
+    return Math.min(length, asked.length === 1 ? (server.first ?? server.most) : server.most);
   };
   const far = await lyingServer({ ident: server.ident, give, bytes: () => bytes });
   const cluster = { name: "old", transport: "ssh", host: "127.0.0.1", port: far.port, user: "me" } as ClusterConfig;
@@ -57,6 +58,16 @@ describe("a chunk of a file", () => {
     const perChunk = Math.ceil(CHUNK / (64 << 10));
     expect(Math.max(...asked.slice(perChunk))).toBe(64 << 10);
     expect(asked.length).toBeLessThanOrEqual(6 * perChunk + 1);
+  });
+
+  it("is one request still where a file had grown between two answers", async () => {
+    const asked = await readAll({ ident: "OpenSSH_9.2", most: Number.POSITIVE_INFINITY, first: 40 });
+    expect(asked.slice(0, 3)).toEqual([CHUNK, CHUNK - 40, CHUNK]);
+    expect(asked).toHaveLength(8);
+  });
+
+  it("is never longer than what ssh2 takes, whatever a server tells", () => {
+    expect(sftpLimits({ _maxReadLen: 4 << 20, _maxWriteLen: 1000 } as never)).toEqual({ read: 255 << 10, write: 1000 });
   });
 
   it("is asked for in pieces at once of a server that takes no more than the protocol's least", async () => {

@@ -129,6 +129,19 @@ describe("one job", () => {
     expect((await other.ask("3241")).jobs.get("3241")?.state).toBe("failed");
   });
 
+  it("is told also where the queue has forgotten it before the accounts could be asked again", async () => {
+    const r = new Recorded();
+    [r.squeue, r.sacct] = [MIXED, NO_ACCOUNTS];
+    expect((await r.ask("3241")).jobs.get("3241")?.state).toBe("completing");
+    r.squeue = { code: 1, stderr: "slurm_load_jobs error: Invalid job id specified" };
+    expect((await r.ask("3241")).jobs.get("3241")).toMatchObject({ state: "failed", exitCode: 5 });
+    const other = new Recorded();
+    [other.squeue, other.sacct] = [MIXED, NO_ACCOUNTS];
+    await other.ask("3241");
+    [other.squeue, other.sacct] = [r.squeue, ENDS];
+    expect((await other.ask("3241")).jobs.get("3241")?.usage).toBeDefined();
+  });
+
   it("keeps its figures where the accounts miss one look", async () => {
     const r = new Recorded();
     [r.squeue, r.sacct] = [MIXED, NO_ACCOUNTS];
@@ -219,6 +232,17 @@ describe("an array", () => {
     expect((await r.ask({ id: "50", tasks: 3 })).jobs.get("50")?.state).toBe("completing");
     vi.advanceTimersByTime(30_000);
     expect((await r.ask({ id: "50", tasks: 3 })).jobs.get("50")).toMatchObject({ state: "cancelled" });
+  });
+
+  it("ends as the queue told, also where that has forgotten it before the accounts could be asked again", async () => {
+    const r = new Recorded();
+    const array = { id: "50", tasks: 2 };
+    r.squeue = [row("0", "COMPLETED"), row("1", "FAILED", "1792")].join("\n");
+    r.sacct = NO_ACCOUNTS;
+    expect((await r.ask(array)).jobs.get("50")?.state).toBe("completing");
+    r.squeue = "";
+    const end = (await r.ask(array)).jobs.get("50");
+    expect(end).toMatchObject({ state: "failed", exitCode: 7, tasks: { total: 2, completed: 1, failed: 1 } });
   });
 
   it("is not known at all before anybody has told anything", async () => {

@@ -20,6 +20,9 @@ export interface SftpChannel extends Sftp {
 /** Requests that one read or write has in flight: where they are as large as OpenSSH takes them, twice a channel's window. */
 const IN_FLIGHT = 16;
 
+/** Bytes of a packet that every server takes and gives (draft-ietf-secsh-filexfer-02, section 3). */
+const LEAST = 32 << 10;
+
 /** Status codes of SFTP version 3 (draft-ietf-secsh-filexfer-02, section 7), as Node's file calls name them. */
 const CODES: Readonly<Record<number, string>> = { 2: "ENOENT", 3: "EACCES", 4: "EIO", 5: "EINVAL", 8: "ENOTSUP" };
 /** SFTP's "failure", which stands for everything without a code of its own: exists already, full, not empty. */
@@ -91,13 +94,13 @@ export function wrapSftp(raw: SFTPWrapper, lost: Promise<Error>): SftpChannel {
     }
   };
 
-  /** Bytes that the server has shown to give at once. */
-  let given = Number.POSITIVE_INFINITY;
+  /** The most that the server has shown to give at once. */
+  let atMost = Number.POSITIVE_INFINITY;
 
   const handle = (path: string, id: Buffer): FileHandle => ({
     async read(length, position) {
       const buffer = Buffer.allocUnsafe(length);
-      const piece = Math.min(given, sftpLimits(raw).read);
+      const piece = Math.min(atMost, sftpLimits(raw).read);
       const filled = await inPieces(length, piece, async (from, size) => {
         let got = 0;
         while (got < size) {
@@ -106,7 +109,8 @@ export function wrapSftp(raw: SFTPWrapper, lost: Promise<Error>): SftpChannel {
           );
           if (n === 0) break;
           // The answer before was short though the file goes on: OpenSSH before 8.5 gives 64 KiB, and tells no limits.
-          if (got > 0) given = Math.min(given, got);
+          // Less than every server gives (section 3 of the draft) is the end of a file that has grown meanwhile.
+          if (got >= LEAST) atMost = Math.min(atMost, got);
           got += n;
         }
         return got;

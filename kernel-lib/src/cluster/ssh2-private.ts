@@ -22,7 +22,10 @@ interface Cipher {
   allocPacket?(length: number): Buffer;
 }
 
-/** Bytes that the ciphers of AES-GCM keep after a packet for its tag: with the native binding it is made in place. */
+/**
+ * Bytes that ssh2's ciphers of AES-GCM keep after a packet for its tag: the one of the compiled binding makes it in place,
+ * the one of Node's own crypto by itself.
+ */
 const TAG: Readonly<Record<string, number>> = { AESGCMCipherBinding: 16, AESGCMCipherNative: 0 };
 /** Random bytes for the padding of some hundred packets. */
 const PADDING = 8 << 10;
@@ -116,14 +119,18 @@ export function storePadding(client: Client): void {
   });
 }
 
+/** The longest packet of SFTP that ssh2 takes is 256 KiB; a kibibyte of it is left for what stands before the bytes. */
+const LONGEST = 255 << 10;
+
 /**
- * Bytes that one request may read or write: what the server tells (`limits@openssh.com`), or what ssh2 takes it for.
- * A longer one ssh2 cuts by itself, and asks for the next part only when the one before is answered.
+ * Bytes that one request may read or write: what the server tells (`limits@openssh.com`) or ssh2 takes it for, and no more
+ * than ssh2 takes itself. A request longer than the first ssh2 cuts, and asks for the next part only when the one before
+ * is answered; an answer longer than the last ends the channel.
  */
 export function sftpLimits(sftp: SFTPWrapper): { read: number; write: number } {
   const { _maxReadLen: read, _maxWriteLen: write } = sftp as unknown as { _maxReadLen?: number; _maxWriteLen?: number };
   if (read === undefined || write === undefined) throw changed();
-  return { read, write };
+  return { read: Math.min(read, LONGEST), write: Math.min(write, LONGEST) };
 }
 
 function changed(): YaleError {

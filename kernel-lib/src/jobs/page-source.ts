@@ -111,13 +111,10 @@ export async function settleSources(sources: readonly unknown[]): Promise<Source
   for (const source of sources) {
     if (isOwnSource(source)) {
       const { writeDataset } = await import("../dataset/index.js");
-      const { rename, rm } = await import("node:fs/promises");
-      const { existsSync } = await import("node:fs");
-      const work = resolve(cacheDir(), "datasets", `.own-${process.pid}-${settled.length}-${Date.now()}`);
-      const info = await writeDataset(source.pages(), { folder: work });
-      const folder = resolve(cacheDir(), "datasets", info.hash);
-      if (existsSync(folder)) await rm(work, { recursive: true, force: true });
-      else await rename(work, folder);
+      const { keepDataset } = await import("./dataset-cache.js");
+      const cache = resolve(cacheDir(), "datasets");
+      const work = resolve(cache, `.own-${process.pid}-${settled.length}-${Date.now()}`);
+      const { folder } = await keepDataset(cache, work, await writeDataset(source.pages(), { folder: work }));
       settled.push({ kind: "dataset", location: folder });
     } else settled.push(source as SourceInput);
   }

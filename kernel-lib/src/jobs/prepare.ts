@@ -3,11 +3,10 @@
  * that have not changed since, is not prepared again; what was interrupted goes on where it was.
  */
 import { createHash, randomBytes } from "node:crypto";
-import { existsSync } from "node:fs";
-import { mkdir, readdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
+import { mkdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { glob } from "tinyglobby";
-import { type DatasetInfo, readManifest, writeDataset } from "../dataset/index.js";
+import { type DatasetInfo, writeDataset } from "../dataset/index.js";
 import { InterruptedError, SourceError } from "../errors.js";
 import { cacheDir, packageVersion } from "../paths.js";
 import { dropLock, takeLock } from "../process.js";
@@ -15,6 +14,7 @@ import type { Fault, JobSpec, SourceSpec } from "../protocol.js";
 import { combineSources } from "../sources/combine.js";
 import { isFault } from "../sources/index.js";
 import { openSource } from "../sources/registry.js";
+import { keepDataset, sweepDatasets, wholeDataset } from "./dataset-cache.js";
 
 /** A part of a dataset that is whole and will not change, while the rest is still prepared. */
 export interface ReadyShard {
@@ -39,8 +39,6 @@ export interface PrepareOptions {
 const SHARD_BYTES = 128e6;
 /** Milliseconds for which an interrupted preparation of pages from the network is gone on with: they may change there. */
 const RESUMED = 24 * 3_600_000;
-/** Milliseconds after which nobody comes back to an interrupted preparation. */
-const ABANDONED = 30 * 24 * 3_600_000;
 
 /** Preparations under way in this process, with everybody who wants to hear of each. */
 const RUNNING = new Map<string, { listeners: Set<NonNullable<PrepareOptions["onProgress"]>>; end: Promise<unknown> }>();
@@ -97,31 +95,6 @@ async function preparedBefore(folder: string, note: string): Promise<DatasetInfo
   return hash === undefined ? undefined : wholeDataset(join(folder, hash));
 }
 
-/** A prepared dataset, unless any of it is gone: what cleans caches takes single files, those that are old. */
-async function wholeDataset(folder: string): Promise<DatasetInfo | undefined> {
-  const info = await readManifest(folder).catch(() => undefined);
-  if (info === undefined) return undefined;
-  const sizes = await Promise.all(
-    info.shards.map(({ file }) =>
-      stat(join(folder, file)).then(
-        ({ size }) => size,
-        () => undefined,
-      ),
-    ),
-  );
-  return info.shards.every(({ bytes }, i) => bytes === sizes[i]) ? info : undefined;
-}
-
-/** Removes what was begun and never ended, long ago. */
-async function sweep(folder: string): Promise<void> {
-  for (const name of await readdir(folder)) {
-    if (!/^\.preparing-[0-9a-f]{32}(-\d+)?$/.test(name)) continue;
-    const path = join(folder, name);
-    const changed = (await stat(path).catch(() => undefined))?.mtimeMs ?? Number.POSITIVE_INFINITY;
-    if (changed < Date.now() - ABANDONED) await rm(path, { recursive: true, force: true });
-  }
-}
-
 /** Waits for what somebody else does. Throws InterruptedError if `signal` aborts first. */
 async function settled(end: Promise<unknown>, signal: AbortSignal | undefined): Promise<void> {
   await new Promise<void>((resolve) => {
@@ -147,13 +120,13 @@ async function write(
     },
     () => undefined,
   );
+  await sweepDatasets(folder);
   // Another process may prepare the same pages: each has a folder of its own, and the first to be done wins.
   const lock = join(folder, `.preparing-${fingerprint}.lock`);
   const mine = takeLock(lock);
   const work = join(folder, `.preparing-${fingerprint}${mine ? "" : `-${process.pid}`}`);
   const began = (await stat(work).catch(() => undefined))?.mtimeMs ?? Number.POSITIVE_INFINITY;
   if (!stamped && began < Date.now() - RESUMED) await rm(work, { recursive: true, force: true });
-  await sweep(folder);
   let prepared = 0;
   const faults: Fault[] = [];
   try {
@@ -178,15 +151,7 @@ async function write(
         first?.fix ?? "Check the source with `yale source inspect`.",
       );
     }
-    const final = join(folder, info.hash);
-    if (existsSync(final) && (await wholeDataset(final)) === undefined)
-      await rm(final, { recursive: true, force: true });
-    await rename(work, final).catch(async (error: unknown) => {
-      // It was there, or another process was first.
-      if ((await wholeDataset(final)) === undefined) throw error;
-      await rm(work, { recursive: true, force: true });
-    });
-    return { ...info, folder: final };
+    return await keepDataset(folder, work, info);
   } finally {
     if (mine) dropLock(lock);
     else await rm(work, { recursive: true, force: true });

@@ -29,7 +29,7 @@ export class ArrayMemory {
   readonly #tasks = new Set<number>();
   #whole = false;
   #active = new Map<number, QueueRow>();
-  /** Over in the queue, and not yet in the accounts. */
+  /** Over, by what the queue said last, and not yet in the accounts. */
   #over = new Map<number, { row: QueueRow; since: number }>();
   readonly #ends = new Map<number, Observation>();
   #unknownSince: number | undefined;
@@ -55,6 +55,9 @@ export class ArrayMemory {
           this.#ends.delete(task);
         } else if (!this.#ends.has(task)) this.#over.set(task, { row, since: before.get(task)?.since ?? Date.now() });
       }
+    // The queue forgets what is over after a while (MinJobAge); until its accounts have come, we do not.
+    for (const [task, known] of before)
+      if (!this.#active.has(task) && !this.#ends.has(task) && !this.#over.has(task)) this.#over.set(task, known);
   }
 
   /** Ids to ask the accounts about. `queue`: whether the queue has answered. */

@@ -1,7 +1,8 @@
 /**
  * What becomes of many jobs, by at most one `squeue` and one `sacct`. The queue is asked first and decides who still waits
- * or runs; the accounts are asked only for those that left it, and for all where the queue is silent. So a frozen
- * slurmdbd holds nothing up, a stopped one costs only figures, and a stopped slurmctld costs only news.
+ * or runs; the accounts are asked only for those that left it, and for all where the queue is silent. So a slurmdbd that is
+ * frozen or stopped holds up no more than the ends of jobs, for two looks or 20 s, and costs their figures; a stopped
+ * slurmctld costs only news.
  */
 import type { Transport } from "../cluster/transport.js";
 import { isEnd } from "../protocol.js";
@@ -26,14 +27,19 @@ const LONGEST_PAUSE = 120_000;
 /** Most ids in one question to the accounts; the others have their turn at the next. */
 const MOST = 2_000;
 
+/** What the queue said last of a job that is over, and when it first did: it forgets them after MinJobAge. */
+interface Over {
+  row: QueueRow;
+  since: number;
+}
+
 /** What was said of one line's scheduler until now. Bounded: what is not asked about any more is dropped. */
 class Memory {
   readonly queue = new Part();
   readonly accounts = new Part();
   /** Number of the user on the cluster, once the queue has told it. */
   uid: string | undefined;
-  /** When the queue first said that a job is over. */
-  readonly over = new Map<string, number>();
+  readonly over = new Map<string, Over>();
   readonly arrays = new Map<string, ArrayMemory>();
 
   array(id: string): ArrayMemory {
@@ -123,7 +129,7 @@ export async function querySlurm(
       memory.over.delete(job.id);
       jobs.set(job.id, fromQueue(row));
     } else {
-      if (row !== undefined && !memory.over.has(job.id)) memory.over.set(job.id, Date.now());
+      if (row !== undefined) memory.over.set(job.id, { row, since: memory.over.get(job.id)?.since ?? Date.now() });
       left.push(job);
       wanted.push(job.id);
     }
@@ -150,7 +156,7 @@ export async function querySlurm(
       if (array === undefined) tasks.see(job, rows === undefined ? undefined : own);
       tasks.settle(kept, part);
       now = tasks.observation();
-    } else if (!late.has(job.id)) now = settle(own[0], kept[0], { ...part, since: memory.over.get(job.id) });
+    } else if (!late.has(job.id)) now = settle(own[0], kept[0], { ...part, over: memory.over.get(job.id) });
     if (now !== undefined) jobs.set(job.id, now);
   }
   return { jobs, silent };
@@ -160,22 +166,28 @@ export async function querySlurm(
 function settle(
   row: QueueRow | undefined,
   account: Account | undefined,
-  part: { queue: boolean; down: boolean; since: number | undefined },
+  part: { queue: boolean; down: boolean; over: Over | undefined },
 ): Observation | undefined {
   if (row !== undefined) {
     // The accounts may still be at an earlier moment, or at an earlier run.
     const agreed =
       account !== undefined && isEnd(stateOf(account.state)) && stateOf(account.state) === stateOf(row.state);
-    if (agreed) return { ...fromAccounts(account, row), restarts: row.restarts };
-    if (part.down || Date.now() - (part.since ?? 0) > PATIENCE) return withoutFigures(endFromQueue(row));
-    return { state: "completing", raw: row.state, restarts: row.restarts };
+    return agreed ? { ...fromAccounts(account, row), restarts: row.restarts } : endWithoutAccounts(row, part);
   }
+  if (account !== undefined && isSureEnd(account, part.queue)) return fromAccounts(account);
+  // A queue that is silent may have it again by now.
+  if (part.queue && part.over !== undefined) return endWithoutAccounts(part.over.row, part);
   if (account === undefined) return undefined;
-  if (isSureEnd(account, part.queue)) return fromAccounts(account);
   // A queue that answers and does not have it knows better than accounts that call it running.
   if (part.queue || isEnd(stateOf(account.state))) return undefined;
   // slurmctld tells the accounts of a start a moment late: while it is silent, a job that they call waiting may run.
   return stateOf(account.state) === "queued" ? undefined : fromAccounts(account);
+}
+
+/** An end that only the queue knows: its figures are waited for, but not for ever. */
+function endWithoutAccounts(row: QueueRow, { down, over }: { down: boolean; over: Over | undefined }): Observation {
+  if (down || Date.now() - (over?.since ?? 0) > PATIENCE) return withoutFigures(endFromQueue(row));
+  return { state: "completing", raw: row.state, restarts: row.restarts };
 }
 
 /** The accounts say 0 for the owner of a job that never started (22.05). */
