@@ -6,21 +6,20 @@ import { prepare } from "../../kernel-lib/src/jobs/prepare.js";
 import type { JobSpec } from "../../kernel-lib/src/protocol.js";
 import { Sandbox } from "../support/sandbox.js";
 
+/** A folder of so many white pages, and a job on it. */
+async function folderOf(home: Sandbox, count: number): Promise<{ pages: string; spec: JobSpec }> {
+  const pages = join(home.home, "pages");
+  mkdirSync(pages);
+  const image = sharp({ create: { width: 8, height: 8, channels: 3, background: "white" } });
+  for (let n = 1; n <= count; n++) writeFileSync(join(pages, `${n}.png`), await image.png().toBuffer());
+  const sources = [{ kind: "directory" as const, location: pages }];
+  return { pages, spec: { kind: "ocr", name: "a", cluster: "local", sources, options: {}, resources: {} } };
+}
+
 it("a note that a crash left half written costs one preparation, not every job on these pages", async () => {
   const home = new Sandbox().enter();
   try {
-    const pages = join(home.home, "pages");
-    mkdirSync(pages);
-    const image = sharp({ create: { width: 8, height: 8, channels: 3, background: "white" } });
-    writeFileSync(join(pages, "1.png"), await image.png().toBuffer());
-    const spec: JobSpec = {
-      kind: "ocr",
-      name: "a",
-      cluster: "local",
-      sources: [{ kind: "directory", location: pages }],
-      options: {},
-      resources: {},
-    };
+    const { spec } = await folderOf(home, 1);
     const { hash } = await prepare(spec);
     const folder = join(home.home, "cache", "yale-jobs", "datasets");
     const notes = readdirSync(folder).filter((name) => /^[0-9a-f]{32}\.json$/.test(name));
@@ -38,17 +37,7 @@ it("a note that a crash left half written costs one preparation, not every job o
 it("a preparation that was interrupted goes on where it was", async () => {
   const home = new Sandbox().enter();
   try {
-    const pages = join(home.home, "pages");
-    mkdirSync(pages);
-    const image = (background: string) =>
-      sharp({ create: { width: 8, height: 8, channels: 3, background } })
-        .png()
-        .toBuffer();
-    for (const n of [1, 2, 3, 4]) writeFileSync(join(pages, `${n}.png`), await image("white"));
-    const spec: JobSpec = {
-      ...{ kind: "ocr", name: "a", cluster: "local", options: {}, resources: {} },
-      sources: [{ kind: "directory", location: pages }],
-    };
+    const { pages, spec } = await folderOf(home, 4);
     const first = join(pages, "1.png");
     utimesSync(first, 1e9, 1e9);
     const stop = new AbortController();
@@ -66,14 +55,7 @@ it("a preparation that was interrupted goes on where it was", async () => {
 it("what a cleaner took from a prepared dataset is made again, and what was begun long ago goes", async () => {
   const home = new Sandbox().enter();
   try {
-    const pages = join(home.home, "pages");
-    mkdirSync(pages);
-    const image = sharp({ create: { width: 8, height: 8, channels: 3, background: "white" } });
-    writeFileSync(join(pages, "1.png"), await image.png().toBuffer());
-    const spec: JobSpec = {
-      ...{ kind: "ocr", name: "a", cluster: "local", options: {}, resources: {} },
-      sources: [{ kind: "directory", location: pages }],
-    };
+    const { spec } = await folderOf(home, 1);
     const { folder, shards } = await prepare(spec);
     const shard = join(folder, shards[0]?.file ?? "");
     const datasets = join(home.home, "cache", "yale-jobs", "datasets");

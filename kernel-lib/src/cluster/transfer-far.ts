@@ -39,8 +39,8 @@ const LONGEST_ENTRY = 1 << 16;
 /** Stands before the path of a Python in what the probe says. */
 const PYTHON = "python ";
 
-// One word a line (two where a Python is there), so that the answer needs no care. openssl comes first: where sha256sum does not use the processor's own
-// instructions (Debian 12's does not) it takes a quarter of the time.
+// One word a line (two where a Python is there), so that the answer needs no care. openssl comes first: where sha256sum
+// does not use the processor's own instructions (Debian 12's does not) it takes a quarter of the time.
 const PROBE = [
   `[ "$(printf x | openssl dgst -sha256 -r 2>/dev/null | cut -c1-64)" = ${X} ] && echo openssl`,
   // Only the system's own, which start at once: those of modules and environments may lie on a slow disk. And only with

@@ -1,5 +1,4 @@
 /** Datasets in this machine's cache, each in a folder named by its content. What cleans caches takes single files of them. */
-import { existsSync } from "node:fs";
 import { readdir, rename, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { type DatasetInfo, readManifest } from "../dataset/index.js";
@@ -27,20 +26,23 @@ export async function wholeDataset(folder: string): Promise<DatasetInfo | undefi
  */
 export async function keepDataset(cache: string, work: string, info: DatasetInfo): Promise<DatasetInfo> {
   const folder = join(cache, info.hash);
-  const broken = join(cache, `.broken-${info.hash}-${process.pid}-${Date.now()}`);
-  // Moved first and removed later: meanwhile another process may put a whole one there.
-  if (existsSync(folder) && (await wholeDataset(folder)) === undefined)
-    await rename(folder, broken).catch(() => undefined);
   try {
     await rename(work, folder);
     return { ...info, folder };
   } catch (error) {
     const there = await wholeDataset(folder);
-    if (there === undefined) throw error;
-    await rm(work, { recursive: true, force: true });
-    return { ...info, folder, shards: there.shards, bytes: there.bytes };
-  } finally {
+    if (there !== undefined) {
+      await rm(work, { recursive: true, force: true });
+      return { ...info, folder, shards: there.shards, bytes: there.bytes };
+    }
+    // Moved first and removed later: meanwhile another process may put a whole one there.
+    const broken = join(cache, `.broken-${info.hash}-${process.pid}-${Date.now()}`);
+    await rename(folder, broken).catch(() => {
+      throw error;
+    });
+    await rename(work, folder);
     await rm(broken, { recursive: true, force: true }).catch(() => undefined);
+    return { ...info, folder };
   }
 }
 

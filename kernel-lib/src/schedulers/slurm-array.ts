@@ -4,13 +4,11 @@
  */
 import { isEnd, type JobState, type TaskCounts, type Usage } from "../protocol.js";
 import type { Asked, Observation } from "./index.js";
-import { endFromQueue, fromAccounts, fromQueue, isSureEnd } from "./slurm-end.js";
+import { endFromQueue, fromAccounts, fromQueue, isSureEnd, type Over, PATIENCE, waitedEnough } from "./slurm-end.js";
 import type { Account } from "./slurm-sacct.js";
 import type { QueueRow } from "./slurm-squeue.js";
 import { stateOf } from "./slurm-states.js";
 
-/** Milliseconds that tasks which neither part knows, or only the queue, wait for the accounts. */
-const PATIENCE = 20_000;
 /** Up to so many tasks are asked about by name, more by asking for the whole array. */
 const BY_NAME = 400;
 /** Tasks that are named among the notes of the whole. */
@@ -30,7 +28,7 @@ export class ArrayMemory {
   #whole = false;
   #active = new Map<number, QueueRow>();
   /** Over, by what the queue said last, and not yet in the accounts. */
-  #over = new Map<number, { row: QueueRow; since: number }>();
+  #over = new Map<number, Over>();
   readonly #ends = new Map<number, Observation>();
   #unknownSince: number | undefined;
 
@@ -91,9 +89,9 @@ export class ArrayMemory {
         this.#over.delete(task);
       }
     }
-    for (const [task, { row, since }] of this.#over)
-      if (part.down || Date.now() - since > PATIENCE) {
-        this.#ends.set(task, endFromQueue(row));
+    for (const [task, over] of this.#over)
+      if (waitedEnough(over, part.down)) {
+        this.#ends.set(task, endFromQueue(over.row));
         this.#over.delete(task);
       }
     this.#settleUnknown(part);

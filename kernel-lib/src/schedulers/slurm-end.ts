@@ -1,4 +1,4 @@
-/** What one job, or one task of an array, is now: from its rows in the queue and in the accounts. Pure. */
+/** What one job, or one task of an array, is now: from its rows in the queue and in the accounts. */
 import { isEnd, type JobState } from "../protocol.js";
 import type { Observation } from "./index.js";
 import { waiting } from "./slurm-reasons.js";
@@ -6,6 +6,23 @@ import type { Account } from "./slurm-sacct.js";
 import type { QueueRow } from "./slurm-squeue.js";
 import { mayComeBack, stateOf, stateWord } from "./slurm-states.js";
 import { memoryGiven, ranOutOfMemory, stepNotes, usageOf } from "./slurm-usage.js";
+
+/**
+ * Milliseconds that an end which only the queue knows, or a task that neither part knows, waits for the accounts: slurmctld
+ * tells slurmdbd within a second or two, and later where the cluster is busy.
+ */
+export const PATIENCE = 20_000;
+
+/** What the queue said last of what is over, and when it first did: it forgets them after MinJobAge. */
+export interface Over {
+  row: QueueRow;
+  since: number;
+}
+
+/** Whether the accounts are waited for no longer: they are down, or had their time. */
+export function waitedEnough({ since }: Over, down: boolean): boolean {
+  return down || Date.now() - since > PATIENCE;
+}
 
 /** A job that waits, runs or is being cleaned up, from the queue. */
 export function fromQueue(row: QueueRow): Observation {

@@ -8,17 +8,12 @@ import type { Transport } from "../cluster/transport.js";
 import { isEnd } from "../protocol.js";
 import type { Answers, Asked, Observation } from "./index.js";
 import { ArrayMemory, isArray } from "./slurm-array.js";
-import { endFromQueue, fromAccounts, fromQueue, isSureEnd } from "./slurm-end.js";
+import { endFromQueue, fromAccounts, fromQueue, isSureEnd, type Over, waitedEnough } from "./slurm-end.js";
 import { QUESTION, run, silence } from "./slurm-run.js";
 import { type Account, parseSacct, sacctArguments } from "./slurm-sacct.js";
 import { parseSqueue, type QueueRow, squeueArguments } from "./slurm-squeue.js";
 import { stateOf } from "./slurm-states.js";
 
-/**
- * Milliseconds that an end which only the queue knows waits for its figures: slurmctld tells slurmdbd about it within a
- * second or two, and later where the cluster is busy.
- */
-const PATIENCE = 20_000;
 /** Answers that fail to come, one after the other, until nothing is waited for any more: one may be lost on a busy node. */
 const MISSED = 2;
 /** Milliseconds after which a command was not refused but hung, and longest pause before it is tried again. */
@@ -26,12 +21,6 @@ const HUNG = 4_000;
 const LONGEST_PAUSE = 120_000;
 /** Most ids in one question to the accounts; the others have their turn at the next. */
 const MOST = 2_000;
-
-/** What the queue said last of a job that is over, and when it first did: it forgets them after MinJobAge. */
-interface Over {
-  row: QueueRow;
-  since: number;
-}
 
 /** What was said of one line's scheduler until now. Bounded: what is not asked about any more is dropped. */
 class Memory {
@@ -186,7 +175,7 @@ function settle(
 
 /** An end that only the queue knows: its figures are waited for, but not for ever. */
 function endWithoutAccounts(row: QueueRow, { down, over }: { down: boolean; over: Over | undefined }): Observation {
-  if (down || Date.now() - (over?.since ?? 0) > PATIENCE) return withoutFigures(endFromQueue(row));
+  if (over === undefined || waitedEnough(over, down)) return withoutFigures(endFromQueue(row));
   return { state: "completing", raw: row.state, restarts: row.restarts };
 }
 
