@@ -152,6 +152,31 @@ describe("one job", () => {
     expect(end?.usage).toBeDefined();
   });
 
+  it("is not told from half of what the accounts will know", async () => {
+    vi.useFakeTimers();
+    // Recorded while slurmdbd was behind: the state is there before the time, the exit code, and who cancelled it.
+    const half =
+      "129|CANCELLED|0:0|0:0|2026-11-29T04:20:06|2026-11-29T04:20:06|Unknown|1|60|1|00:00:00|||None assigned|1001||None|wrap\n";
+    const whole = half.replace("CANCELLED", "CANCELLED by 1001").replace("Unknown", "2026-11-29T04:20:06");
+    const r = new Recorded();
+    r.squeue = "129|CANCELLED|0|0|0|2026-11-29T04:20:06|2026-11-29T04:20:06|2026-11-29T04:20:06||1001|JobHeldUser|\n";
+    r.sacct = half;
+    expect((await r.ask("129")).jobs.get("129")).toMatchObject({ state: "completing", raw: "CANCELLED" });
+    r.sacct = whole;
+    const end = { state: "cancelled", raw: "CANCELLED by 1001", reason: "Cancelled by you before it started." };
+    expect((await r.ask("129")).jobs.get("129")).toMatchObject(end);
+    // Also where the queue has forgotten it; but nobody waits for ever for the other half.
+    const other = new Recorded();
+    other.sacct = half;
+    expect((await other.ask("129")).jobs.size).toBe(0);
+    other.sacct = whole;
+    expect((await other.ask("129")).jobs.get("129")).toMatchObject(end);
+    other.sacct = half;
+    expect((await other.ask("129")).jobs.size).toBe(0);
+    vi.advanceTimersByTime(25_000);
+    expect((await other.ask("129")).jobs.get("129")?.state).toBe("cancelled");
+  });
+
   it("that nobody knows is missing, and so is one that accounts without a queue call running for ever", async () => {
     const r = new Recorded();
     expect(await r.ask("77")).toEqual({ jobs: new Map(), silent: [] });
@@ -232,6 +257,14 @@ describe("an array", () => {
     expect((await r.ask({ id: "50", tasks: 3 })).jobs.get("50")?.state).toBe("completing");
     vi.advanceTimersByTime(30_000);
     expect((await r.ask({ id: "50", tasks: 3 })).jobs.get("50")).toMatchObject({ state: "cancelled" });
+    // Half of an end says more than no trace.
+    const other = new Recorded();
+    const half = account("50_2", "TIMEOUT").replace(/\|[^|]*\|(\d+\|60\|)/, "|Unknown|$1");
+    expect(half).toContain("|Unknown|");
+    other.sacct = `${r.sacct}\n${half}`;
+    expect((await other.ask({ id: "50", tasks: 3 })).jobs.get("50")?.state).toBe("completing");
+    vi.advanceTimersByTime(30_000);
+    expect((await other.ask({ id: "50", tasks: 3 })).jobs.get("50")).toMatchObject({ state: "timeout" });
   });
 
   it("ends as the queue told, also where that has forgotten it before the accounts could be asked again", async () => {

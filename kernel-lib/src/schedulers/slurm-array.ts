@@ -4,7 +4,16 @@
  */
 import { isEnd, type JobState, type TaskCounts, type Usage } from "../protocol.js";
 import type { Asked, Observation } from "./index.js";
-import { endFromQueue, fromAccounts, fromQueue, isSureEnd, type Over, PATIENCE, waitedEnough } from "./slurm-end.js";
+import {
+  endFromQueue,
+  fromAccounts,
+  fromQueue,
+  isHalf,
+  isSureEnd,
+  type Over,
+  PATIENCE,
+  waitedEnough,
+} from "./slurm-end.js";
 import type { Account } from "./slurm-sacct.js";
 import type { QueueRow } from "./slurm-squeue.js";
 import { stateOf } from "./slurm-states.js";
@@ -30,6 +39,8 @@ export class ArrayMemory {
   /** Over, by what the queue said last, and not yet in the accounts. */
   #over = new Map<number, Over>();
   readonly #ends = new Map<number, Observation>();
+  /** Of tasks whose end the accounts know by half, and nobody else does. */
+  readonly #halves = new Map<number, Account>();
   #unknownSince: number | undefined;
 
   /** Takes in what the queue says; undefined if it is silent, and then nothing changes. */
@@ -80,6 +91,7 @@ export class ArrayMemory {
       const tasks = account.tasks ?? this.#unknown();
       for (const task of tasks) {
         this.#tasks.add(task);
+        if (isHalf(account)) this.#halves.set(task, account);
         if (this.#ends.has(task) || !isSureEnd(account, part.queue)) continue;
         if (part.queue && this.#active.has(task)) continue;
         const over = this.#over.get(task);
@@ -107,8 +119,15 @@ export class ArrayMemory {
     }
     this.#unknownSince ??= Date.now();
     if (Date.now() - this.#unknownSince < PATIENCE) return;
-    for (const task of unknown)
-      this.#ends.set(task, { state: "cancelled", raw: "CANCELLED", reason: "Cancelled before it started." });
+    for (const task of unknown) {
+      const half = this.#halves.get(task);
+      this.#ends.set(
+        task,
+        half === undefined
+          ? { state: "cancelled", raw: "CANCELLED", reason: "Cancelled before it started." }
+          : fromAccounts(half),
+      );
+    }
   }
 
   /** The whole, or undefined if nothing is known of it. */

@@ -20,7 +20,7 @@ export interface Over {
 }
 
 /** Whether the accounts are waited for no longer: they are down, or had their time. */
-export function waitedEnough({ since }: Over, down: boolean): boolean {
+export function waitedEnough({ since }: Pick<Over, "since">, down: boolean): boolean {
   return down || Date.now() - since > PATIENCE;
 }
 
@@ -189,5 +189,14 @@ function size(bytes: number): string {
  * were to run again. Without it a run that was preempted or lost its node may be followed by another.
  */
 export function isSureEnd(a: Account, queue: boolean): boolean {
-  return isEnd(stateOf(a.state)) && (queue || !mayComeBack(a.state));
+  return isEnd(stateOf(a.state)) && !isHalf(a) && (queue || !mayComeBack(a.state));
+}
+
+/**
+ * True of an end whose time is missing. Of a job that ends before slurmdbd has taken in its start, slurmctld sends the start
+ * with the state of the end first, and what is known of the end (its time, its exit code, who cancelled it) after it: where
+ * slurmdbd is slow, seconds lie between them (22.05).
+ */
+export function isHalf(a: Account): boolean {
+  return isEnd(stateOf(a.state)) && a.endedAt === undefined;
 }

@@ -8,7 +8,7 @@ import type { Transport } from "../cluster/transport.js";
 import { isEnd } from "../protocol.js";
 import type { Answers, Asked, Observation } from "./index.js";
 import { ArrayMemory, isArray } from "./slurm-array.js";
-import { endFromQueue, fromAccounts, fromQueue, isSureEnd, type Over, waitedEnough } from "./slurm-end.js";
+import { endFromQueue, fromAccounts, fromQueue, isHalf, isSureEnd, type Over, waitedEnough } from "./slurm-end.js";
 import { QUESTION, run, silence } from "./slurm-run.js";
 import { type Account, parseSacct, sacctArguments } from "./slurm-sacct.js";
 import { parseSqueue, type QueueRow, squeueArguments } from "./slurm-squeue.js";
@@ -29,6 +29,8 @@ class Memory {
   /** Number of the user on the cluster, once the queue has told it. */
   uid: string | undefined;
   readonly over = new Map<string, Over>();
+  /** Since when the accounts know half of an end, of jobs whose end the queue never told. */
+  readonly halves = new Map<string, number>();
   readonly arrays = new Map<string, ArrayMemory>();
 
   array(id: string): ArrayMemory {
@@ -38,7 +40,8 @@ class Memory {
   }
 
   keep(ids: ReadonlySet<string>): void {
-    for (const map of [this.over, this.arrays]) for (const id of map.keys()) if (!ids.has(id)) map.delete(id);
+    for (const map of [this.over, this.halves, this.arrays])
+      for (const id of map.keys()) if (!ids.has(id)) map.delete(id);
   }
 }
 
@@ -145,7 +148,12 @@ export async function querySlurm(
       if (array === undefined) tasks.see(job, rows === undefined ? undefined : own);
       tasks.settle(kept, part);
       now = tasks.observation();
-    } else if (!late.has(job.id)) now = settle(own[0], kept[0], { ...part, over: memory.over.get(job.id) });
+    } else if (!late.has(job.id)) {
+      const [account] = kept;
+      if (account === undefined || !isHalf(account)) memory.halves.delete(job.id);
+      else if (!memory.halves.has(job.id)) memory.halves.set(job.id, Date.now());
+      now = settle(own[0], account, { ...part, over: memory.over.get(job.id), half: memory.halves.get(job.id) });
+    }
     if (now !== undefined) jobs.set(job.id, now);
   }
   return { jobs, silent };
@@ -155,18 +163,19 @@ export async function querySlurm(
 function settle(
   row: QueueRow | undefined,
   account: Account | undefined,
-  part: { queue: boolean; down: boolean; over: Over | undefined },
+  part: { queue: boolean; down: boolean; over: Over | undefined; half: number | undefined },
 ): Observation | undefined {
   if (row !== undefined) {
     // The accounts may still be at an earlier moment, or at an earlier run.
-    const agreed =
-      account !== undefined && isEnd(stateOf(account.state)) && stateOf(account.state) === stateOf(row.state);
+    const agreed = account !== undefined && isSureEnd(account, true) && stateOf(account.state) === stateOf(row.state);
     return agreed ? { ...fromAccounts(account, row), restarts: row.restarts } : endWithoutAccounts(row, part);
   }
   if (account !== undefined && isSureEnd(account, part.queue)) return fromAccounts(account);
   // A queue that is silent may have it again by now.
   if (part.queue && part.over !== undefined) return endWithoutAccounts(part.over.row, part);
   if (account === undefined) return undefined;
+  if (part.queue && part.half !== undefined && waitedEnough({ since: part.half }, part.down))
+    return fromAccounts(account);
   // A queue that answers and does not have it knows better than accounts that call it running.
   if (part.queue || isEnd(stateOf(account.state))) return undefined;
   // slurmctld tells the accounts of a start a moment late: while it is silent, a job that they call waiting may run.
