@@ -317,6 +317,23 @@ describe("a part that hangs", () => {
 });
 
 describe("what is asked", () => {
+  it("is bounded, and every job has its turn", async () => {
+    const r = new Recorded();
+    const ids = Array.from({ length: 2_500 }, (_, i) => String(10_000 + i));
+    const seen = new Set<string>();
+    for (let look = 0; look < 2; look++) {
+      await r.ask(...ids);
+      const jobs =
+        (r.asked.at(-1) ?? [])
+          .find((word) => word.startsWith("--jobs="))
+          ?.slice(7)
+          .split(",") ?? [];
+      expect(jobs.length).toBe(2_000);
+      for (const id of jobs) seen.add(id);
+    }
+    expect(seen.size).toBe(ids.length);
+  });
+
   it("runs in a clean environment, with a deadline on the far side, in the shared shell", async () => {
     const seen: { argv: readonly string[]; options: unknown }[] = [];
     const r = new Recorded();

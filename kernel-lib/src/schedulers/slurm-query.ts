@@ -32,6 +32,15 @@ class Memory {
   /** Since when the accounts know half of an end, of jobs whose end the queue never told. */
   readonly halves = new Map<string, number>();
   readonly arrays = new Map<string, ArrayMemory>();
+  #turn = 0;
+
+  /** At most {@link MOST} of these ids, and others than the last time where there are more. */
+  some(ids: readonly string[]): string[] {
+    if (ids.length <= MOST) return [...ids];
+    const from = this.#turn % ids.length;
+    this.#turn = from + MOST;
+    return [...ids.slice(from), ...ids.slice(0, from)].slice(0, MOST);
+  }
 
   array(id: string): ArrayMemory {
     const known = this.arrays.get(id) ?? new ArrayMemory();
@@ -129,14 +138,13 @@ export async function querySlurm(
   if (left.length === 0) return { jobs, silent };
   if (jobs.size > 0) early?.({ jobs: new Map(jobs), silent: [...silent] });
 
+  const now = memory.some(wanted);
   const accounts =
-    wanted.length === 0
-      ? { text: "" }
-      : await memory.accounts.ask(transport, ["sacct", ...sacctArguments(wanted.slice(0, MOST))]);
+    now.length === 0 ? { text: "" } : await memory.accounts.ask(transport, ["sacct", ...sacctArguments(now)]);
   const told = "text" in accounts ? parseSacct(accounts.text).map((a) => ownedBy(memory.uid, a)) : undefined;
   const found = told === undefined ? undefined : group(told, ids);
   if ("why" in accounts) silent.push(accounts.why);
-  const late = new Set(wanted.slice(MOST));
+  const looked = new Set(now);
   const part = { queue: rows !== undefined, accounts: found !== undefined, down: memory.accounts.down };
   for (const job of left) {
     const own = rows?.get(job.id) ?? [];
@@ -148,7 +156,7 @@ export async function querySlurm(
       if (array === undefined) tasks.see(job, rows === undefined ? undefined : own);
       tasks.settle(kept, part);
       now = tasks.observation();
-    } else if (!late.has(job.id)) {
+    } else if (looked.has(job.id)) {
       const [account] = kept;
       if (account === undefined || !isHalf(account)) memory.halves.delete(job.id);
       else if (!memory.halves.has(job.id)) memory.halves.set(job.id, Date.now());
