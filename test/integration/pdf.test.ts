@@ -193,7 +193,108 @@ describe("a file's objects are found", () => {
   });
 });
 
+/** The page as poppler draws it, and as we do, both small; the mean difference of their values. */
+async function differs(path: string, number: number): Promise<number> {
+  const page = (await pagesOf(path, { dpi: 144 }))[number - 1] as Page;
+  expect(page.mime).toBe("image/png");
+  const theirs = execFileSync("pdftoppm", ["-png", "-r", "144", "-f", `${number}`, "-l", `${number}`, path], {
+    maxBuffer: 1 << 28,
+    stdio: ["ignore", "pipe", "ignore"],
+  });
+  const raw = (image: Uint8Array) => sharp(image).resize(75, 100).removeAlpha().toColourspace("srgb").raw().toBuffer();
+  const [a, b] = [await raw(page.image), await raw(theirs)];
+  expect(a.length).toBe(b.length);
+  return a.reduce((sum, value, i) => sum + Math.abs(value - (b[i] ?? 0)), 0) / a.length;
+}
+
+/** A page of 300 by 400 points with this content and these resources, whose names stand for the bodies of dictionaries. */
+async function drawn(
+  name: string,
+  content: string | string[],
+  resources: (doc: PDFDocument) => { [kind: string]: { [name: string]: import("pdf-lib").PDFObject } } = () => ({}),
+): Promise<string> {
+  const doc = await PDFDocument.create();
+  for (const text of [content].flat()) {
+    const page = doc.addPage([300, 400]);
+    const font = doc.context.obj({ Type: "Font", Subtype: "Type1", BaseFont: "Helvetica" });
+    page.node.set(PDFName.of("Resources"), doc.context.obj({ Font: { F: font }, ...resources(doc) } as never));
+    page.node.set(PDFName.of("Contents"), doc.context.register(doc.context.stream(text)));
+  }
+  const path = join(box.home, `${name}.pdf`);
+  writeFileSync(path, await doc.save());
+  return path;
+}
+
+/** A graphics state with a mask by the luminosity of this content. */
+function masked(doc: PDFDocument, content: string): import("pdf-lib").PDFObject {
+  const group = doc.context.stream(content, {
+    ...{ Type: "XObject", Subtype: "Form", BBox: [0, 0, 300, 400] },
+    Group: { S: "Transparency", CS: "DeviceGray" },
+  });
+  return doc.context.obj({ SMask: { S: "Luminosity", G: doc.context.register(group) } } as never);
+}
+
+const WORDS = "BT /F 24 Tf 40 300 Td (What is drawn) Tj ET";
+
 describe("rendered pages", () => {
+  it.each<[string, string, (doc: PDFDocument) => { [name: string]: import("pdf-lib").PDFObject }]>([
+    [
+      "what a mask by luminosity hides",
+      "1 0 0 rg 20 20 200 200 re f q /M gs 0 g 0 0 300 400 re f Q",
+      (doc) => ({ M: masked(doc, "1 g 0 0 150 400 re f 0.5 g 150 0 50 400 re f") }),
+    ],
+    [
+      "a colour set before a mask",
+      "1 0 0 rg q 0 g /M gs 0 0 300 400 re f Q 20 20 200 200 re f",
+      (doc) => ({ M: masked(doc, "1 g 100 300 50 50 re f") }),
+    ],
+    [
+      "colours that a transfer function turns round",
+      "/T gs 1 0.2 0 rg 20 20 200 200 re f 0.9 g 100 200 150 150 re f",
+      (doc) => ({ T: doc.context.obj({ TR: { FunctionType: 2, Domain: [0, 1], C0: [1], C1: [0], N: 1 } } as never) }),
+    ],
+  ])("show %s as poppler does", async (name, content, states) => {
+    const path = await drawn(name, content, (doc) => ({ ExtGState: states(doc) }));
+    expect(await differs(path, 1)).toBeLessThan(3);
+  });
+
+  it("come with a warning where something on them is missing, and as faults where nothing is left", async () => {
+    const path = await drawn("missing", [
+      `/None gs ${WORDS}`,
+      `/None Do ${WORDS}`,
+      "/None Do",
+      `/OC /None BDC ${WORDS} EMC`,
+    ]);
+    const [state, object, nothing, marked] = (await pagesOf(path, { dpi: 144 })) as Page[];
+    for (const page of [state, object, marked])
+      expect(page?.metadata.warning).toMatch(/^A part of the page may be missing or look otherwise: getOperatorList/);
+    expect(nothing).toMatchObject({ fault: { reason: expect.stringContaining("Nothing of the page can be drawn") } });
+    for (const number of [1, 2, 4]) expect(await differs(path, number)).toBeLessThan(3);
+  });
+
+  it("do not suffer from the page before, however that ended", async () => {
+    const spoilt = `0 0 10 10 re W n 5 0 0 5 0 0 cm q q /None gs ${WORDS}`;
+    const path = await drawn("after", [spoilt, WORDS, spoilt, `${spoilt} <`, WORDS]);
+    const pages = (await pagesOf(path, { dpi: 144 })) as Page[];
+    const alone = await only(await drawn("alone", WORDS), { dpi: 144 });
+    for (const index of [1, 4]) expect(Buffer.from(pages[index]?.image ?? []).equals(alone.image)).toBe(true);
+  });
+
+  it("are as large as their UserUnit says", async () => {
+    for (const unit of [0.5, 2]) {
+      const doc = await PDFDocument.load(readFileSync(await drawn("unit", WORDS)));
+      doc.getPage(0).node.set(PDFName.of("UserUnit"), doc.context.obj(unit));
+      writeFileSync(join(box.home, "unit.pdf"), await doc.save());
+      const page = await only(join(box.home, "unit.pdf"), { dpi: 144 });
+      expect([page.width, page.height, page.metadata.dpi]).toEqual([600 * unit, 800 * unit, 144]);
+    }
+  });
+
+  it("may have text with a NUL in it", async () => {
+    const path = await drawn("nul", "BT /F 24 Tf 40 300 Td (What\\000 is\\000 drawn) Tj ET");
+    expect(await differs(path, 1)).toBeLessThan(3);
+  });
+
   it("are grey where nothing on them has a colour, with the very pixels that colours would have", async () => {
     const draw = async (name: string, blue: number) => {
       const doc = await PDFDocument.create();
@@ -221,20 +322,6 @@ function withExifTwice(image: Buffer): Buffer {
 }
 
 describe("JPEGs on pages that must be rendered", () => {
-  /** The page as poppler draws it, and as we do, both small; the mean difference of their values. */
-  async function differs(path: string, number: number): Promise<number> {
-    const page = (await pagesOf(path, { dpi: 144 }))[number - 1] as Page;
-    expect(page.mime).toBe("image/png");
-    const theirs = execFileSync("pdftoppm", ["-png", "-r", "144", "-f", `${number}`, "-l", `${number}`, path], {
-      maxBuffer: 1 << 28,
-    });
-    const raw = (image: Uint8Array) =>
-      sharp(image).resize(75, 100).removeAlpha().toColourspace("srgb").raw().toBuffer();
-    const [a, b] = [await raw(page.image), await raw(theirs)];
-    expect(a.length).toBe(b.length);
-    return a.reduce((sum, value, i) => sum + Math.abs(value - (b[i] ?? 0)), 0) / a.length;
-  }
-
   it.each([
     ["in colour", async () => scan],
     ["in grey", async () => sharp(scan).greyscale().jpeg().toBuffer()],

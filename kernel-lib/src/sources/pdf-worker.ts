@@ -9,6 +9,7 @@ import type { Canvas } from "@napi-rs/canvas";
 import type { PDFDocumentProxy } from "pdfjs-dist";
 import { loadSharp, setDensity } from "../images.js";
 import type { Json } from "../protocol.js";
+import { CanvasFilters, installCanvasParts } from "./pdf-canvas.js";
 import { installJpegDecoder } from "./pdf-jpeg.js";
 import { type PassThrough, passThrough } from "./pdf-passthrough.js";
 import type { PdfAnswer, PdfInfo, PdfPage, PdfRequest } from "./pdf-pool.js";
@@ -46,12 +47,13 @@ interface Open {
 let current: Open | undefined;
 let scans: { path: string; of: number; through: PassThrough } | undefined;
 let sheet: Canvas | undefined;
-/** What pdf.js warned of while the present page was made. */
-let warnings: string[] = [];
+/** What pdf.js warned of while the present page was made; it may say the same for each of ten thousand operators. */
+const warnings = new Set<string>();
 // pdf.js has no other way to tell of an image or font that it left out.
-console.log = (...words: unknown[]) => void warnings.push(words.join(" "));
+console.log = (...words: unknown[]) => void warnings.add(words.join(" "));
 console.warn = console.log;
 installJpegDecoder();
+installCanvasParts();
 
 async function open(path: string, password: string | undefined): Promise<Open> {
   if (
@@ -86,6 +88,7 @@ async function open(path: string, password: string | undefined): Promise<Open> {
       isImageDecoderSupported: true,
       disableFontFace: true,
       useSystemFonts: false,
+      FilterFactory: CanvasFilters,
       verbosity: pdfjs.VerbosityLevel.WARNINGS,
     }).promise;
     // What opening takes comes again each time, so it does not count.
@@ -143,34 +146,30 @@ async function page(request: PdfRequest & { type: "page" }): Promise<Omit<PdfPag
 }
 
 async function render(doc: PDFDocumentProxy, number: number, dpi: number): Promise<Omit<PdfPage, "sha256">> {
-  warnings = [];
+  warnings.clear();
   const pdfPage = await doc.getPage(number);
   try {
+    // Of a page with a UserUnit, this is its size in points all the same (pdf.js 5).
     const points = pdfPage.getViewport({ scale: 1 });
-    const wanted = (dpi / 72) * (pdfPage.userUnit || 1);
-    const scale = Math.min(wanted, Math.sqrt(MAX_PIXELS / (points.width * points.height)));
+    const scale = Math.min(dpi / 72, Math.sqrt(MAX_PIXELS / (points.width * points.height)));
     const viewport = pdfPage.getViewport({ scale });
     // Rounded up, a 300 dpi scan of 2480 pixels would be resampled to 2481.
     const width = Math.max(1, Math.round(viewport.width));
     const height = Math.max(1, Math.round(viewport.height));
     const canvas = sheetOf(doc, width, height);
-    // It is kept when it is drawn: what breaks off may leave a clip or a transform behind.
+    // Only one that was drawn to the end is used again.
     sheet = undefined;
     await pdfPage.render({ canvas: canvas as never, viewport, background: "white" }).promise;
-    sheet = canvas;
-    const lost = warnings.find(
-      (w) =>
-        // After a failure of the native decoder it goes on by itself.
-        !w.includes("getTransferableImage") &&
-        /JpxError|Jbig2Error|JpegError|Unable to decode image|Dependent image isn't ready|getOperatorList - ignoring/i.test(
-          w,
-        ),
-    );
-    if (lost !== undefined)
-      throw new Error(`A part of the page can't be decoded (${lost.replace(/^Warning: /, "").slice(0, 200)}).`);
+    const said = [...warnings].map((w) => w.replace(/^Warning: /, "").slice(0, 200));
+    const lost = said.find(isLost);
+    const partly = said.find(isPartly);
+    if (lost === undefined && partly === undefined) sheet = canvas;
+    if (lost !== undefined) throw new Error(`A part of the page can't be decoded (${lost}).`);
     const sharp = await loadSharp();
     const pixels = canvas.data();
     const grey = greyOf(pixels);
+    if (partly !== undefined && grey?.every((value) => value === (WHITE & 0xff)))
+      throw new Error(`Nothing of the page can be drawn (${partly}).`);
     const raw =
       grey === undefined
         ? sharp(pixels, { raw: { width, height, channels: 4 } }).removeAlpha()
@@ -178,15 +177,32 @@ async function render(doc: PDFDocumentProxy, number: number, dpi: number): Promi
     // OCR engines size their filters by the resolution that the image states.
     const image = await raw.png({ compressionLevel: PNG_LEVEL }).toBuffer();
     setDensity(image, scale * 72);
-    const metadata: { [key: string]: Json } = { dpi: Math.round((scale * 72) / (pdfPage.userUnit || 1)) };
-    const fonts = warnings.find(
-      (w) => /font/i.test(w) && /(substitut|missing|unable|not embedded|standardFontDataUrl)/i.test(w),
-    );
-    if (fonts !== undefined) metadata.warning = fonts.slice(0, 200);
+    const metadata: { [key: string]: Json } = { dpi: Math.round(scale * 72) };
+    const warning =
+      partly === undefined ? said.find(isAboutFonts) : `A part of the page may be missing or look otherwise: ${partly}`;
+    if (warning !== undefined) metadata.warning = warning;
     return { image, mime: "image/png", width, height, metadata };
   } finally {
     pdfPage.cleanup();
   }
+}
+
+/** An image is missing: of a scan that would be the text. */
+function isLost(warning: string): boolean {
+  // After a failure of the native decoder it goes on by itself.
+  return (
+    !warning.includes("getTransferableImage") &&
+    /JpxError|Jbig2Error|JpegError|Unable to decode image|Dependent image isn't ready/i.test(warning)
+  );
+}
+
+/** Something else is missing, or drawn without what changes its look: most viewers show such a page and say nothing. */
+function isPartly(warning: string): boolean {
+  return /getOperatorList - ignoring|Unsupported ShadingType/i.test(warning);
+}
+
+function isAboutFonts(warning: string): boolean {
+  return /font/i.test(warning) && /(substitut|missing|unable|not embedded|standardFontDataUrl)/i.test(warning);
 }
 
 /**
@@ -194,9 +210,12 @@ async function render(doc: PDFDocumentProxy, number: number, dpi: number): Promi
  * runs the more often the more of them there are.
  */
 function sheetOf(doc: PDFDocumentProxy, width: number, height: number): Canvas {
-  if (sheet?.width !== width || sheet.height !== height)
-    sheet = (doc.canvasFactory as { create(w: number, h: number): { canvas: Canvas } }).create(width, height).canvas;
-  return sheet;
+  if (sheet?.width === width && sheet.height === height) {
+    // A page may leave clips and transforms behind; drawn on under some of them, the canvas ends the process.
+    sheet.getContext("2d").reset();
+    return sheet;
+  }
+  return (doc.canvasFactory as { create(w: number, h: number): { canvas: Canvas } }).create(width, height).canvas;
 }
 
 /**
@@ -233,6 +252,12 @@ function explain(error: unknown): { what: string; fix: string } {
         };
   if (name === "InvalidPDFException" || name === "FormatError" || name === "UnknownErrorException")
     return { what: `The PDF is damaged: ${message}`, fix: "Get it again from where it came; it may be cut off." };
+  // Its surfaces hold 2 GB at most: an A0 plan at 600 dpi does not fit.
+  if (/Create skia surface failed/.test(message))
+    return {
+      what: "An image on the page is too large to be drawn.",
+      fix: "Give the page as an image of fewer pixels beside the PDF, as a source of its own.",
+    };
   return { what: message, fix: "Look at it in a PDF viewer; it may be damaged." };
 }
 
