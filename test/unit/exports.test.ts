@@ -114,6 +114,59 @@ describe("the layout of a page", () => {
     expect(boxes.regions.map((r) => r.text)).toEqual(["", "one two"]);
     expect(pageLayout(row({ text: null, layout: null }), { width: 3, height: 4 }).regions).toEqual([]);
   });
+
+  /** The words of a text as they stand from left to right in a box from 100 to 900, and the region. */
+  const laid = (text: string, bbox = [100, 100, 900, 140]) => {
+    const [region] = pageLayout(row({ layout: [{ category: "Text", bbox, text }] }), { width: 0, height: 0 }).regions;
+    const lines = region?.lines.map((line) => ({
+      ...line,
+      seen: [...line.words].sort((a, b) => a.box[0] - b.box[0]).map((w) => w.text),
+      // What a reader takes the line for stays in its order.
+      read: line.words.map((w) => w.text).join(" "),
+    }));
+    return { region, lines: lines ?? [], line: lines?.[0] };
+  };
+
+  it("begins lines of Hebrew and Arabic at the right, and turns what in them runs the other way", () => {
+    const hebrew = laid("שלום עולם טוב");
+    expect(hebrew.line?.seen).toEqual(["טוב", "עולם", "שלום"]);
+    expect(hebrew.line?.read).toBe("שלום עולם טוב");
+    expect(hebrew.line?.words[0]?.box[2]).toBe(900);
+    expect(hebrew.line?.words.at(-1)?.box[0]).toBe(100);
+    expect(hebrew.region?.direction).toBe("rtl");
+    expect(laid("הספר Introduction to Logic יצא בשנת 1948").line?.seen).toEqual([
+      "1948",
+      "בשנת",
+      "יצא",
+      "Introduction",
+      "to",
+      "Logic",
+      "הספר",
+    ]);
+    expect(laid("The word שלום עולם means peace").line?.seen).toEqual([
+      "The",
+      "word",
+      "עולם",
+      "שלום",
+      "means",
+      "peace",
+    ]);
+    expect(laid("(1) 𞤀𞤣𞤤𞤢𞤥 𞤆𞤵𞤤𞤢𞤪").line).toMatchObject({ direction: "rtl", seen: ["𞤆𞤵𞤤𞤢𞤪", "𞤀𞤣𞤤𞤢𞤥", "(1)"] });
+    expect(laid("12 (3)").line).toMatchObject({ direction: "ltr", seen: ["12", "(3)"] });
+    // A line of a Hebrew paragraph that begins with a name is read from the right all the same.
+    const paragraph = laid("שלום לכולם כאן\nLogic הספר", [100, 100, 900, 200]);
+    expect(paragraph.lines[1]).toMatchObject({ direction: "rtl", seen: ["הספר", "Logic"] });
+    expect(paragraph.lines[1]?.box[2]).toBe(900);
+    expect(paragraph.lines[1]?.box[0]).toBeGreaterThan(300);
+    // Vowel points take no room.
+    expect(laid("בְּרֵאשִׁית ברא").line?.words.map((w) => w.box)).toEqual(laid("בראשית ברא").line?.words.map((w) => w.box));
+  });
+
+  it("has the words of a measured line without boxes of words run its way", () => {
+    const lines = [{ bbox: [100, 10, 900, 30], text: "שלום עולם" }];
+    const [region] = pageLayout(row({ layout: [{ category: "Text", lines }] }), { width: 0, height: 0 }).regions;
+    expect(region?.lines[0]?.words[0]?.box[2]).toBe(900);
+  });
 });
 
 describe("an export", () => {
@@ -127,7 +180,7 @@ describe("an export", () => {
     expect(page).toMatch(/<TableRegion[\s\S]*a &amp; b\t2[\s\S]*<\/TableRegion>/);
     expect(page).toContain('type="heading"');
     await write([row({ layout: CELLS })], "hocr");
-    expect(read("a.hocr")).toContain("x_estimated line");
+    expect(read("a.hocr")).toContain('class="ocr_line estimated_line"');
     expect(read("a.hocr")).toContain('<h1 class="ocr_par"');
   });
 
@@ -222,6 +275,67 @@ describe("an export", () => {
       for (const word of line.split(" ")) expect(first.normalize("NFC")).toContain(word.normalize("NFC"));
     expect(second.replace(/\s/g, "")).toBe(many);
     expect(execFileSync("pdfinfo", [out("a.pdf")]).toString()).toMatch(/Page size:\s+360 x 504 pts/);
+  });
+
+  /** What poppler's pdftotext makes of one line of text a page, without the marks of direction that it adds. */
+  const popplerReads = async (texts: readonly string[], ...mode: string[]) => {
+    const rows = texts.map((text, i) => {
+      const wide = 17 * [...text.replace(/\p{Mn}/gu, "")].length;
+      return row({ key: text, page: i + 1, layout: [{ category: "Text", bbox: [900 - wide, 200, 900, 240], text }] });
+    });
+    await write(rows, "pdf", nothing, { force: true });
+    const said = execFileSync("pdftotext", [...mode, out("a.pdf"), "-"])
+      .toString()
+      .replace(/[\u202a-\u202e]/g, "");
+    return said
+      .split("\f")
+      .slice(0, texts.length)
+      .map((page) => page.trim().normalize("NFC").replace(/\s+/g, " "));
+  };
+
+  it("is read by poppler in the order in which people read, from either side", async () => {
+    const lines = [
+      "בראשית ברא אלהים את השמים ואת הארץ",
+      "בְּרֵאשִׁית בָּרָא אֱלֹהִים",
+      "קמה המדינה (ירושלים) כאן",
+      "[א] {ב} <ג> (ד)",
+      "צה״ל וגם ג׳ורג׳ בא.",
+      "بِسْمِ اللَّهِ الرَّحْمَٰنِ الرَّحِيمِ",
+      "بدأت سنة ١٩٤٨",
+      "می\u200cخواهم کتاب ۱۳۵۷",
+      "ܒܪܫܝܬ ܐܝܬܘܗܝ ܗܘܐ",
+      "天地玄黃 宇宙洪荒",
+      "हिन्दी में पाठ",
+      "ภาษาไทย",
+      "emoji 😀 family 👨\u200d👩\u200d👧 𠀋字",
+      "\u200fשלום עולם\u200e",
+    ];
+    const wanted = lines.map((line) => line.normalize("NFC").replace(/[\u200e\u200f]/g, ""));
+    expect(await popplerReads(lines)).toEqual(wanted);
+    expect(await popplerReads(lines, "-layout")).toEqual(wanted);
+    // A number or a Latin name parts a Hebrew line for poppler, which sets the space beside it wrong in any PDF.
+    const mixed = await popplerReads(
+      ["בשנת 1948 קמה", "سنة ١٩٤٨ (القاهرة)", "The word שלום עולם means", "𞤀𞤣𞤤𞤢𞤥 𞤆𞤵𞤤𞤢𞤪"],
+      "-raw",
+    );
+    for (const [i, word] of ["1948", "١٩٤٨", "שלום", "𞤀𞤣𞤤𞤢𞤥"].entries()) expect(mixed[i]).toContain(word);
+    const [year, , latin] = await popplerReads(["בשנת 1948 קמה", "سنة ١٩٤٨ (القاهرة)", "The word שלום עולם means"]);
+    expect(year?.replaceAll(" ", "")).toBe("בשנת1948קמה");
+    expect(latin).toContain("The word שלום עולם");
+  });
+
+  it("says in ALTO, PAGE and hOCR which way its lines are read", async () => {
+    const rows = [row({ layout: [{ category: "Text", bbox: [100, 100, 900, 140], text: "שלום עולם" }] })];
+    await write(rows, "alto");
+    expect(read("a", "0001.xml")).toMatch(
+      /<TextBlock [^>]*BASEDIRECTION="rtl"[\s\S]*<TextLine [^>]*BASEDIRECTION="rtl"/,
+    );
+    await write(rows, "page", nothing, { force: true });
+    expect(read("a", "0001.xml")).toMatch(
+      /<TextRegion [^>]*readingDirection="right-to-left"[\s\S]*<TextLine [^>]*readingDirection="right-to-left"/,
+    );
+    await write(rows, "hocr");
+    expect(read("a.hocr")).toMatch(/<p [^>]*dir="rtl"[\s\S]*<span class="ocr_line[^>]*dir="rtl"/);
   });
 
   it("turns a page that lies on its side, and keeps one whose image is damaged or gone", async () => {

@@ -1,4 +1,5 @@
 /** ALTO 4.4 (loc.gov/standards/alto): one page a file, text with the place of each word, in pixels. */
+import type { Direction } from "./bidi.js";
 import { type Box, type Line, type Region, share } from "./layout.js";
 import { type ExportPage, softwareOf } from "./pages.js";
 import { attribute, type Xml, xml } from "./xml.js";
@@ -63,11 +64,12 @@ export async function altoOf(page: ExportPage): Promise<string> {
 function block(region: Region, number: number, tag: string): Xml {
   const id = `block-${number}`;
   const head = xml`ID="${id}" TAGREFS="${tag}"${region.estimated ? attribute("PROCESSINGREFS", ESTIMATED) : undefined}${place(region.box)}`;
+  const direction = baseDirection(region.direction);
   if (region.lines.length === 0)
     return xml`
         <${element(region)} ${head}/>`;
   return xml`
-        <TextBlock ${head}>${region.lines.map((l, i) => line(l, `${id}-line-${i + 1}`))}
+        <TextBlock ${head}${direction}>${region.lines.map((l, i) => line(l, `${id}-line-${i + 1}`))}
         </TextBlock>`;
 }
 
@@ -83,8 +85,13 @@ function line(of: Line, id: string): Xml {
             <String ID="${id}-word-${i + 1}" CONTENT="${word.text}"${place(word.box)}${attribute("WC", word.confidence === null ? undefined : share(word.confidence))}/>${next === undefined ? undefined : xml`<SP/>`}`;
   });
   return xml`
-          <TextLine ID="${id}"${of.wordsEstimated ? attribute("PROCESSINGREFS", ESTIMATED) : undefined}${place(of.box)}>${words}
+          <TextLine ID="${id}"${of.wordsEstimated ? attribute("PROCESSINGREFS", ESTIMATED) : undefined}${place(of.box)}${baseDirection(of.direction)}>${words}
           </TextLine>`;
+}
+
+/** Left to right is what is taken where nothing is said. */
+function baseDirection(direction: Direction): Xml {
+  return attribute("BASEDIRECTION", direction === "rtl" ? direction : undefined);
 }
 
 function place([left, top, right, bottom]: Box): Xml {

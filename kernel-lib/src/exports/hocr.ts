@@ -1,7 +1,8 @@
 /** hOCR 1.2 (kba.github.io/hocr-spec): XHTML in which every line and word says its box; any number of pages a file. */
+import type { Direction } from "./bidi.js";
 import type { Box, Line, Region } from "./layout.js";
 import { type ExportPage, softwareOf } from "./pages.js";
-import { type Xml, xml } from "./xml.js";
+import { attribute, type Xml, xml } from "./xml.js";
 
 /** Classes of regions that are no paragraphs, by the categories of the engines. */
 const CLASSES: Readonly<Record<string, string>> = {
@@ -51,12 +52,8 @@ function region(of: Region, id: string): Xml {
 `;
   const lines = of.lines.map((l, i) => line(l, `${id}_${i + 1}`));
   // A heading is a heading to whoever reads the file in a browser, too.
-  const text =
-    of.category === "Title"
-      ? xml`<h1 class="ocr_par" id="par_${id}" title="${bbox(of.box)}">${lines}</h1>`
-      : of.category === "Section-header"
-        ? xml`<h2 class="ocr_par" id="par_${id}" title="${bbox(of.box)}">${lines}</h2>`
-        : xml`<p class="ocr_par" id="par_${id}" title="${bbox(of.box)}">${lines}</p>`;
+  const element = of.category === "Title" ? xml`h1` : of.category === "Section-header" ? xml`h2` : xml`p`;
+  const text = xml`<${element} class="ocr_par" id="par_${id}"${dir(of.direction)} title="${bbox(of.box)}">${lines}</${element}>`;
   return xml`<div class="${special ?? "ocr_carea"}" id="block_${id}" title="${bbox(of.box)}">
 ${text}
 </div>
@@ -68,10 +65,15 @@ function line(of: Line, id: string): Xml {
     const confidence = word.confidence === null ? "" : `; x_wconf ${Math.round(word.confidence)}`;
     return xml`<span class="ocrx_word" id="word_${id}_${i + 1}" title="${bbox(word.box)}${confidence}">${word.text}</span>${i + 1 < of.words.length ? " " : undefined}`;
   });
-  // Engines may define properties of their own with x_ before them (hOCR 1.2, section 3.3).
-  const estimated = of.estimated ? "; x_estimated line" : of.wordsEstimated ? "; x_estimated words" : "";
-  return xml`<span class="ocr_line" id="line_${id}" title="${bbox(of.box)}${estimated}">${words}</span>
+  // hOCR has no property for this, and its validator takes none that it does not know; a further class is HTML's way.
+  const estimated = of.estimated ? " estimated_line" : of.wordsEstimated ? " estimated_words" : "";
+  return xml`<span class="ocr_line${estimated}" id="line_${id}"${dir(of.direction)} title="${bbox(of.box)}">${words}</span>
 `;
+}
+
+/** Left to right is what HTML takes where nothing is said. */
+function dir(direction: Direction): Xml {
+  return attribute("dir", direction === "rtl" ? direction : undefined);
 }
 
 function bbox(box: Box): string {

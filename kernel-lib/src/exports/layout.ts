@@ -4,6 +4,7 @@
  * laid out inside what is known, so that a search in a PDF or viewer leads near the place; such boxes are marked.
  */
 import type { ResultRow } from "../dataset/index.js";
+import { type Direction, directionOf, visualPlaces } from "./bidi.js";
 
 /** Left, top, right, bottom in pixels of the page image, counted from its upper left corner. */
 export type Box = readonly [number, number, number, number];
@@ -21,6 +22,8 @@ export interface Line {
   text: string;
   box: Box;
   confidence: number | null;
+  /** How the line is read; its words are in the order of reading, wherever they stand. */
+  direction: Direction;
   words: readonly Word[];
   /** True where the engine gave no box of this line, so that it was laid out by length of text. */
   estimated: boolean;
@@ -37,6 +40,7 @@ export interface Region {
   estimated: boolean;
   /** Without marks of Markdown and HTML. */
   text: string;
+  direction: Direction;
   lines: readonly Line[];
 }
 
@@ -75,6 +79,7 @@ function region(cell: unknown, page: Box): Region[] {
         box: box ?? around(measured.map((l) => l.box)),
         estimated: false,
         text: typeof text === "string" && text.trim() !== "" ? text.trim() : measured.map((l) => l.text).join("\n"),
+        direction: directionOf(measured.map((l) => l.text).join("\n")),
         lines: measured,
       },
     ];
@@ -99,12 +104,14 @@ function measuredLine(line: unknown, page: Box): Line[] {
     : [];
   // Words that don't make up the line would be found where it does not say them.
   const whole = own.map((w) => w.text).join(" ") === text.trim().replace(/\s+/g, " ");
+  const direction = directionOf(text);
   return [
     {
       text: text.trim(),
       box,
       confidence: percent(confidence),
-      words: whole ? own : alongLine(text, box),
+      direction,
+      words: whole ? own : alongLine(text, box, direction),
       estimated: false,
       wordsEstimated: !whole,
     },
@@ -119,39 +126,54 @@ function textRegion(category: string, known: Box | undefined, text: string, page
   const inner: Box = [box[0] + margin, box[1] + margin, box[2] - margin, box[3] - margin];
   // On a page of few words they are not as large as the page.
   const most = known === undefined ? (page[3] - page[1]) / 40 : Number.POSITIVE_INFINITY;
-  return { category, box, estimated: known === undefined, text, lines: flow(text, inner, most) };
+  return {
+    category,
+    box,
+    estimated: known === undefined,
+    text,
+    direction: directionOf(text),
+    lines: flow(text, inner, most),
+  };
 }
 
 /** How wide a letter is against the distance of lines, in the mean of book faces set solid. */
 const LETTER = 0.42;
 
 /** Lays text out in a box: its own line breaks, and more where lines would be longer than the box is wide; no line is
- * higher than `highest`. */
+ * higher than `highest`. Lines begin at the side from which their paragraph is read. */
 function flow(text: string, box: Box, highest: number): Line[] {
-  const given = text
-    .split(/\n+/)
-    .map((line) => line.trim())
-    .filter((line) => line !== "");
+  const given = text.split(/\n\s*\n/).flatMap((paragraph) => {
+    const direction = directionOf(paragraph);
+    const lines = paragraph.split("\n").map((line) => line.trim());
+    return lines.filter((line) => line !== "").map((line) => ({ line, direction }));
+  });
   if (given.length === 0) return [];
   const [left, top, right, bottom] = box;
   const [width, height] = [Math.max(1, right - left), Math.max(1, bottom - top)];
-  const letters = given.reduce((n, line) => n + [...line].length, 0);
+  const letters = given.reduce((n, { line }) => n + lettersOf(line), 0);
   // The pitch at which the letters just fill the box; never more lines than there are breaks and letters for.
   const pitch = Math.min(highest, height / given.length, Math.sqrt((width * height) / (Math.max(1, letters) * LETTER)));
   const perLine = Math.max(1, Math.floor(width / (pitch * LETTER)));
-  const lines = given.flatMap((line) => wrapped(line, perLine));
+  const lines = given.flatMap(({ line, direction }) =>
+    wrapped(line, perLine).map((part) => ({ line: part, direction })),
+  );
   const step = Math.min(height / lines.length, highest);
   // A measured box is as wide as its longest line; a page is not.
-  const longest = Math.max(...lines.map((line) => [...line].length), highest < Number.POSITIVE_INFINITY ? perLine : 1);
-  return lines.map((line, i): Line => {
+  const longest = Math.max(
+    ...lines.map(({ line }) => lettersOf(line)),
+    highest < Number.POSITIVE_INFINITY ? perLine : 1,
+  );
+  return lines.map(({ line, direction }, i): Line => {
     const y = top + step * i;
-    const end = left + (width * [...line].length) / longest;
-    const at: Box = [Math.round(left), Math.round(y), Math.round(end), Math.round(y + step)];
+    const long = (width * lettersOf(line)) / longest;
+    const [from, to] = direction === "rtl" ? [right - long, right] : [left, left + long];
+    const at: Box = [Math.round(from), Math.round(y), Math.round(to), Math.round(y + step)];
     return {
       text: line,
       box: at,
       confidence: null,
-      words: alongLine(line, at),
+      direction,
+      words: alongLine(line, at, direction),
       estimated: true,
       wordsEstimated: true,
     };
@@ -162,7 +184,7 @@ function wrapped(line: string, perLine: number): string[] {
   const lines: string[] = [];
   let now = "";
   for (const word of line.split(/\s+/)) {
-    if (now !== "" && now.length + 1 + word.length > perLine) {
+    if (now !== "" && lettersOf(now) + 1 + lettersOf(word) > perLine) {
       lines.push(now);
       now = word;
     } else now = now === "" ? word : `${now} ${word}`;
@@ -170,18 +192,37 @@ function wrapped(line: string, perLine: number): string[] {
   return [...lines, now];
 }
 
-/** Words along a line, each as wide as its share of the letters. */
-function alongLine(text: string, box: Box): Word[] {
+/** Characters that take room on a line; vowel points and other marks stand over and under them. */
+function lettersOf(text: string): number {
+  return [...text.replace(/[\p{Mn}\p{Cf}]/gu, "")].length;
+}
+
+/** Words along a line in the order in which they stand there, each as wide as its share of the letters. */
+function alongLine(text: string, box: Box, direction: Direction): Word[] {
   const words = text.trim().split(/\s+/);
-  const letters = words.reduce((n, w) => n + [...w].length, words.length - 1);
+  const letters = words.reduce((n, w) => n + lettersOf(w), words.length - 1);
   const unit = (box[2] - box[0]) / Math.max(1, letters);
+  const boxes = new Array<Box>(words.length);
   let at = box[0];
-  return words.map((word) => {
-    const end = at + [...word].length * unit;
-    const placed: Word = { text: word, box: [Math.round(at), box[1], Math.round(end), box[3]], confidence: null };
+  for (const index of standing(words, direction)) {
+    const end = at + lettersOf(words[index] ?? "") * unit;
+    boxes[index] = [Math.round(at), box[1], Math.round(end), box[3]];
     at = end + unit;
-    return placed;
+  }
+  return words.map((word, i) => ({ text: word, box: boxes[i] ?? box, confidence: null }));
+}
+
+/** The words of a line from left to right, by their indices. */
+function standing(words: readonly string[], direction: Direction): number[] {
+  const places = visualPlaces(words.join(" "), direction);
+  let from = 0;
+  const middles = words.map((word) => {
+    const own = places.slice(from, from + [...word].length);
+    from += own.length + 1;
+    // The parts of a word of two directions may stand apart; a box has one place.
+    return own.reduce((sum, place) => sum + place, 0) / own.length;
   });
+  return words.map((_, i) => i).sort((a, b) => (middles[a] ?? 0) - (middles[b] ?? 0));
 }
 
 /** A box from outside: four numbers, put in order and cut to the page; undefined where that leaves nothing. */

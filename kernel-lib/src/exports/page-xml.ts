@@ -1,4 +1,5 @@
 /** PAGE XML, page content of 2019-07-15 (ocr-d.de and Transkribus read this one): one page a file, polygons in pixels. */
+import type { Direction } from "./bidi.js";
 import { type Box, type Line, type Region, share } from "./layout.js";
 import { type ExportPage, softwareOf } from "./pages.js";
 import { attribute, type Xml, xml } from "./xml.js";
@@ -70,7 +71,7 @@ function region(of: Region, id: string): Xml {
 function textRegion(of: Region, about: Xml): Xml {
   const id = /id="([^"]+)"/.exec(about.text)?.[1] ?? "";
   return xml`
-    <TextRegion ${about}>${coords(of.box)}${of.lines.map((l, i) => line(l, `${id}-line-${i + 1}`))}
+    <TextRegion ${about}${reading(of.direction)}>${coords(of.box)}${of.lines.map((l, i) => line(l, `${id}-line-${i + 1}`))}
       <TextEquiv><Unicode>${of.text}</Unicode></TextEquiv>
     </TextRegion>`;
 }
@@ -86,9 +87,14 @@ function line(of: Line, id: string): Xml {
       ? "estimated {words:true;}"
       : undefined;
   return xml`
-      <TextLine id="${id}"${attribute("custom", custom)}>${coords(of.box)}${words}
+      <TextLine id="${id}"${attribute("custom", custom)}${reading(of.direction)}>${coords(of.box)}${words}
         <TextEquiv${confidence(of.confidence)}><Unicode>${of.text}</Unicode></TextEquiv>
       </TextLine>`;
+}
+
+/** Left to right is what is taken where nothing is said. */
+function reading(direction: Direction): Xml {
+  return attribute("readingDirection", direction === "rtl" ? "right-to-left" : undefined);
 }
 
 function coords([left, top, right, bottom]: Box): Xml {

@@ -8,6 +8,7 @@
  * embedded. Each such font has 256 codes, given to characters as they come; its ToUnicode map says which is which.
  */
 import { loadSharp } from "../images.js";
+import { visualPlaces } from "./bidi.js";
 import type { Line, PageLayout, Word } from "./layout.js";
 import type { PageImage, Work } from "./pages.js";
 
@@ -127,21 +128,46 @@ function textOf(layout: PageLayout, width: number, height: number, fonts: Fonts)
     // A line that is not level would have its words beside the ink; there each word has its own height.
     const tallest = Math.max(...line.words.map((w) => w.box[3] - w.box[1]));
     const level = line.box[3] - line.box[1] <= 2 * tallest;
-    return line.words.map((word) => wordOf(word, level ? line : word, x, y, height, fonts));
+    const glyphs = glyphsOf(line);
+    return line.words.map((word, i) => wordOf(word, glyphs[i] ?? [], level ? line : word, x, y, height, fonts));
   });
   return `BT\n${shown.join("")}ET`;
 }
 
-/** Letters of scripts that run from right to left. */
-const RIGHT_TO_LEFT = /[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc]/;
+/** What no reader should find in the text: control characters, and marks that only set a direction. */
+const UNSHOWN = /[\p{Cc}\p{Cs}\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/u;
+
+/** Letters from right to left beyond UTF-16's first 65,536, which poppler and PDFium don't know for such and never turn. */
+const UNTURNED = /[\u{10800}-\u{10fff}\u{1e800}-\u{1efff}]/u;
+
+/**
+ * The characters of each word as they stand from left to right. Readers take glyphs for what is seen and turn them; brackets
+ * are not mirrored, since poppler and pdf.js leave them as they find them.
+ */
+function glyphsOf(line: Line): string[][] {
+  const places = visualPlaces(line.words.map((w) => w.text).join(" "), line.direction);
+  let from = 0;
+  return line.words.map((word) => {
+    const characters = [...word.text];
+    const placed = characters.map((character, i) => ({ character, place: places[from + i] ?? 0 }));
+    from += characters.length + 1;
+    if (!UNTURNED.test(word.text)) placed.sort((a, b) => a.place - b.place);
+    return placed.map((p) => p.character).filter((c) => !UNSHOWN.test(c));
+  });
+}
 
 /** One word, on the base line and in the size of `row`, its line: readers that put words in order go by them. */
-function wordOf(word: Word, row: Line | Word, x: number, y: number, height: number, fonts: Fonts): string {
-  const box = [word.box[0], row.box[1], word.box[2], row.box[3]] as const;
-  // Readers take glyphs from left to right for what is seen, and turn such words themselves.
-  const turned = RIGHT_TO_LEFT.test(word.text) ? [...word.text].reverse() : [...word.text];
-  const characters = turned.filter((c) => c >= " " && !/[\ud800-\udfff]$/.test(c.length === 1 ? c : ""));
+function wordOf(
+  word: Word,
+  characters: readonly string[],
+  row: Line | Word,
+  x: number,
+  y: number,
+  height: number,
+  fonts: Fonts,
+): string {
   if (characters.length === 0) return "";
+  const box = [word.box[0], row.box[1], word.box[2], row.box[3]] as const;
   const size = Math.max(0.5, (box[3] - box[1]) * y);
   const wide = Math.max(0.5, (box[2] - box[0]) * x);
   const stretch = (100 * wide) / ((characters.length * size * GLYPH) / 1000);
