@@ -3,11 +3,13 @@ import { join } from "node:path";
 import { PDFDocument, StandardFonts } from "pdf-lib";
 import readXlsxFile from "read-excel-file/node";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { exportRows } from "../../kernel-lib/src/exports/index.js";
 import { FORMAT_LIST } from "../../kernel-lib/src/exports/names.js";
 import type { Job } from "../../kernel-lib/src/index.js";
 import { Yale } from "../../kernel-lib/src/yale.js";
 import { sentence, textPdf } from "../support/material.js";
 import { python, ROOT, Sandbox } from "../support/sandbox.js";
+import { VISION_ROWS } from "../support/vision-rows.js";
 
 const PAGES = 3;
 const LINES = 4;
@@ -42,15 +44,18 @@ beforeAll(async () => {
     const ran = await box.yale("jobs", "export", job.id, join("out", format), "--format", format);
     expect(ran, format).toMatchObject({ code: 0, stderr: "" });
   }
-  const checked = await box.run(python(), [
-    join(ROOT, "test", "python", "exports_check.py"),
-    join(box.home, "out"),
-    join(ROOT, "test", "files", "schemas"),
-  ]);
-  expect(checked.code, checked.stderr).toBe(0);
-  found = JSON.parse(checked.stdout.split("\n").find((line) => line.startsWith("{")) ?? "");
+  found = await check("out", "alto", "page", "hocr", "annotations", "pdf", "tables");
 }, 120_000);
 afterAll(() => box.close());
+
+/** What other people's programs say of the exports in a folder. */
+async function check<T>(folder: string, ...checks: string[]): Promise<T> {
+  const script = join(ROOT, "test", "python", "exports_check.py");
+  const schemas = join(ROOT, "test", "files", "schemas");
+  const checked = await box.run(python(), [script, join(box.home, folder), schemas, ...checks]);
+  expect(checked.code, checked.stderr).toBe(0);
+  return JSON.parse(checked.stdout.split("\n").find((line) => line.startsWith("{")) ?? "");
+}
 
 /** Where a word of a page of {@link textPdf} stands, in pixels at 200 dpi. */
 async function placeOf(
@@ -181,6 +186,34 @@ describe("results as files of other programs", () => {
     const wrong = await box.yale("jobs", "export", job.id, "x.xml");
     expect(wrong.stderr).toContain("Several formats are XML");
     expect((await box.yale("jobs", "export", job.id, "--format", "word")).stderr).toContain("There is no format");
+  });
+});
+
+describe("results of vision models as files of other programs", () => {
+  it("are valid by the rules of each format, whatever was recognised", async () => {
+    const context = { metadata: () => ({ title: 'A <work> & "more"' }), image: async () => undefined };
+    for (const format of ["alto", "page", "hocr", "annotations", "pdf", "tei"] as const)
+      await exportRows(VISION_ROWS, context, box.home, format, join(box.home, "vision", format));
+    const seen = await check<typeof found>("vision", "alto", "page", "hocr", "annotations", "pdf");
+    expect(seen.alto.map((p) => p.faults)).toEqual(VISION_ROWS.map(() => []));
+    expect(seen.page.map((p) => p.faults)).toEqual(VISION_ROWS.map(() => []));
+    expect(seen.hocr).toEqual([[], []]);
+    expect(seen.annotations.map((work) => work.canvases)).toEqual([VISION_ROWS.length / 2, VISION_ROWS.length / 2]);
+    expect(seen.pdf.map((p) => p.problems)).toEqual([[], []]);
+    expect(seen.pdf.reduce((n, p) => n + p.pages, 0)).toBe(VISION_ROWS.length);
+    const text = readdirSync(join(box.home, "vision", "pdf")).map((name) => join(box.home, "vision", "pdf", name));
+    const said = await Promise.all(text.map((path) => box.run("pdftotext", [path, "-"])));
+    for (const phrase of ["Several words that fill", "one two", "天地玄黃，宇宙洪荒。𠀋", "without a place"])
+      expect(
+        said.some((ran) => ran.stdout.replace(/\s+/g, " ").includes(phrase)),
+        phrase,
+      ).toBe(true);
+  });
+
+  it("are TEI by the schema of all of it, like those of Tesseract", async () => {
+    const { tei } = await check<{ tei: { files: Record<string, string[]>; refuses: boolean } }>(".", "tei");
+    expect(tei.refuses).toBe(true);
+    expect(Object.values(tei.files)).toEqual([[], [], []]);
   });
 });
 

@@ -181,7 +181,7 @@ describe("an export", () => {
     expect(page).toContain('type="heading"');
     await write([row({ layout: CELLS })], "hocr");
     expect(read("a.hocr")).toContain('class="ocr_line estimated_line"');
-    expect(read("a.hocr")).toContain('<h1 class="ocr_par"');
+    expect(read("a.hocr")).toContain('<p class="ocr_par" id="par_page_1_2" role="heading" aria-level="1"');
   });
 
   it("is well-formed whatever is recognised, named or labelled", async () => {

@@ -25,7 +25,7 @@ export async function* hocrOf(title: string, pages: readonly ExportPage[]): Asyn
 <title>${title}</title>
 <meta http-equiv="Content-Type" content="text/html;charset=utf-8"/>
 <meta name="ocr-system" content="${software.text}"/>
-<meta name="ocr-capabilities" content="ocr_page ocr_carea ocr_par ocr_line ocrx_word ocr_table ocr_photo ocr_display ocr_caption ocr_header ocr_footer ocrp_wconf"/>
+<meta name="ocr-capabilities" content="ocr_page ocr_carea ocr_par ocr_line ocrx_word ocr_table ocr_photo ocr_display ocr_caption ocr_header ocr_footer ocrp_dir ocrp_wconf"/>
 <meta name="ocr-langs" content="${typeof info?.lang === "string" ? info.lang.replaceAll("+", " ") : "unknown"}"/>
 <meta name="ocr-scripts" content="unknown"/>
 <meta name="ocr-number-of-pages" content="${pages.length}"/>
@@ -51,9 +51,10 @@ function region(of: Region, id: string): Xml {
     return xml`<div class="${special ?? "ocr_carea"}" id="block_${id}" title="${bbox(of.box)}"></div>
 `;
   const lines = of.lines.map((l, i) => line(l, `${id}_${i + 1}`));
-  // A heading is a heading to whoever reads the file in a browser, too.
-  const element = of.category === "Title" ? xml`h1` : of.category === "Section-header" ? xml`h2` : xml`p`;
-  const text = xml`<${element} class="ocr_par" id="par_${id}"${dir(of.direction)} title="${bbox(of.box)}">${lines}</${element}>`;
+  // A heading is a heading to whoever reads the file in a browser, too; hOCR has paragraphs in <p> alone.
+  const level = of.category === "Title" ? 1 : of.category === "Section-header" ? 2 : undefined;
+  const heading = level === undefined ? undefined : xml` role="heading" aria-level="${level}"`;
+  const text = xml`<p class="ocr_par" id="par_${id}"${heading}${dir(of.direction)} title="${bbox(of.box)}">${lines}</p>`;
   return xml`<div class="${special ?? "ocr_carea"}" id="block_${id}" title="${bbox(of.box)}">
 ${text}
 </div>

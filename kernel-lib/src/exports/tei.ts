@@ -1,7 +1,7 @@
 /** A TEI P5 document to begin an edition with: header, the places on the page images, and the text between page breaks. */
 import type { Region } from "./layout.js";
 import { type ExportPage, softwareOf, type Work } from "./pages.js";
-import { attribute, type Xml, xml } from "./xml.js";
+import { attribute, wellFormed, type Xml, xml } from "./xml.js";
 
 /** The TEI file of a work, part by part. */
 export async function* teiOf(work: Omit<Work, "name">): AsyncGenerator<string> {
@@ -32,7 +32,7 @@ async function surface(page: ExportPage): Promise<Xml> {
   const { width, height, regions } = await page.layout();
   const { url } = page.metadata;
   return xml`    <surface xml:id="page-${page.number}" n="${page.label}" ulx="0" uly="0" lrx="${width}" lry="${height}">
-      <graphic url="${typeof url === "string" ? url : page.row.key}" width="${width}px" height="${height}px"/>
+      <graphic url="${typeof url === "string" ? escapedUri(url) : encodeURI(wellFormed(page.row.key))}" width="${width}px" height="${height}px"/>
 ${regions.map(
   ({ box, category }, i) =>
     xml`      <zone xml:id="zone-${page.number}-${i + 1}" type="${word(category)}" ulx="${box[0]}" uly="${box[1]}" lrx="${box[2]}" lry="${box[3]}"/>
@@ -68,6 +68,11 @@ function textOf(region: Region, facs: string): Xml | undefined {
 `;
   return xml`        <p facs="${facs}"${attribute("rend", rend)}>${lines}</p>
 `;
+}
+
+/** An address in which what RFC 3986 has no place for is escaped, and what is escaped already stays. */
+function escapedUri(address: string): string {
+  return wellFormed(address).replace(/%(?![\da-f]{2})|[^\x21-\x7e]|["<>\\^`{|}]/giu, encodeURIComponent);
 }
 
 /** A category as a word of XML: `section-header`. */

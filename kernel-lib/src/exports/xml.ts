@@ -41,10 +41,14 @@ export function withoutControls(text: string): string {
   return text.replace(/[\u0000-\u0008\u000b\u000c\u000e-\u001f\ufffe\uffff]/g, "");
 }
 
+/** Text whose halves of surrogate pairs without the other half are replaced, as encoders do. */
+export function wellFormed(text: string): string {
+  return text.replace(/[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]/g, "\ufffd");
+}
+
 /** Text for an element or a quoted attribute. */
 export function escapeXml(text: string): string {
-  return withoutControls(text)
-    .replace(/[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]/g, "\ufffd")
+  return wellFormed(withoutControls(text))
     .replace(/[&<>"]/g, (c) => ENTITIES[c] ?? c)
     .replace(/\r/g, "&#13;");
 }
