@@ -398,6 +398,40 @@ describe("an export", () => {
     expect(existsSync(out(name, "images"))).toBe(false);
   });
 
+  it("lays text over the part of a canvas that its image is painted on, and has such a canvas once", async () => {
+    const canvas = "https://iiif.example.edu/c/1";
+    const insets = ["2000,100,1000,1400", "percent:0,50,25,50", "nonsense"];
+    const layout = [
+      { category: "Text", bbox: [0, 0, 1000, 1400], text: "all of it" },
+      { category: "Text", bbox: [500, 700, 1000, 1400], text: "its quarter" },
+      { category: "Text", bbox: null, text: "no place" },
+    ];
+    const rows = insets.map((_, i) =>
+      row({ key: String(i), page: i + 1, source: "https://iiif.example.edu/m", layout }),
+    );
+    const metadata = (key: string) => ({
+      canvas,
+      manifest: "https://iiif.example.edu/m",
+      canvasSize: [4000, 3000],
+      inset: insets[Number(key)] ?? "",
+      url: `https://iiif.example.edu/i/${key}.jpg`,
+    });
+    await write(rows, "annotations", { ...nothing, metadata });
+    const { items } = JSON.parse(read("m", "manifest.json"));
+    expect(items).toHaveLength(1);
+    expect(items[0]).toMatchObject({ id: canvas, width: 4000, height: 3000 });
+    const targets = (of: { items: { target: string }[] }[]) =>
+      of.flatMap((page) => page.items.map((a) => a.target.replace(canvas, "").replace("#xywh=", "")));
+    expect(targets(items[0].items)).toEqual(["2000,100,1000,1400", "0,1500,1000,1500", ""]);
+    expect(new Set(items[0].items[0].items.map((a: { id: string }) => a.id)).size).toBe(3);
+    expect(targets(items[0].annotations)).toEqual([
+      ...["2000,100,1000,1400", "2500,800,500,700", "2000,100,1000,1400"],
+      ...["0,1500,1000,1500", "500,2250,500,750", "0,1500,1000,1500"],
+      ...["0,0,4000,3000", "2000,1500,2000,1500", ""],
+    ]);
+    expect(JSON.parse(read("m", "annotations", "0001.json")).items[0].target).toBe(`${canvas}#xywh=2000,100,1000,1400`);
+  });
+
   it("makes files by work or page, and stays inside its folder whatever sources are called", async () => {
     const rows = ["../../x.pdf", "a/b.pdf", "a\\b.pdf", "CON", "", "b.pdf"].map((source, i) =>
       row({ source, key: String(i) }),

@@ -6,7 +6,7 @@
  * Pages of other sources get a canvas of their own, and their images lie beside the manifest.
  */
 import type { Region } from "./layout.js";
-import { type ExportPage, extensionOf, type Work } from "./pages.js";
+import { extensionOf, type Work } from "./pages.js";
 
 const PRESENTATION = "http://iiif.io/api/presentation/3/context.json";
 
@@ -22,24 +22,38 @@ interface Shown {
   format?: string;
 }
 
+interface Canvas {
+  id: string;
+  type: "Canvas";
+  label: object;
+  height: number;
+  width: number;
+  items: [{ id: string; type: "AnnotationPage"; items: object[] }];
+  annotations: object[];
+}
+
 /** The files of a work. `base` is the web address at which the export's folder will be found. */
 export async function* annotationsOf(work: Work, base: string): AsyncGenerator<WorkFile> {
   const root = `${base.replace(/\/+$/, "")}/${encodeURIComponent(work.name)}`;
-  const canvases: object[] = [];
+  const canvases = new Map<string, Canvas>();
   for (const page of work.pages) {
     const { metadata } = page;
     const layout = await page.layout();
     const theirs = typeof metadata.canvas === "string" && /^https?:\/\//.test(metadata.canvas);
     const canvas = theirs ? String(metadata.canvas).replace(/#.*$/, "") : `${root}/canvas/${page.name}`;
-    const size = sizeOf(metadata.canvasSize) ?? { width: layout.width, height: layout.height };
-    const scale = { x: size.width / (layout.width || 1), y: size.height / (layout.height || 1) };
+    const size = sizeOf(metadata.canvasSize);
+    const part = partOf(metadata.inset, size);
+    const place = part ?? { x: 0, y: 0, ...(size ?? layout) };
     const address = `${root}/annotations/${page.name}.json`;
     const annotations = {
       "@context": PRESENTATION,
       id: address,
       type: "AnnotationPage",
       label: { none: [page.label] },
-      items: layout.regions.flatMap((region, i) => annotation(region, `${address}#${i + 1}`, canvas, scale)),
+      items: layout.regions.flatMap((region, i) => {
+        const known = region.estimated ? part : within(place, region, layout);
+        return annotation(region.text, `${address}#${i + 1}`, target(canvas, known));
+      }),
     };
     yield { path: `annotations/${page.name}.json`, bytes: `${JSON.stringify(annotations, null, 2)}\n` };
     let shown: Shown | undefined = typeof metadata.url === "string" && theirs ? { id: metadata.url } : undefined;
@@ -51,23 +65,22 @@ export async function* annotationsOf(work: Work, base: string): AsyncGenerator<W
         shown = { id: `${root}/${path}`, format: image.mime };
       }
     }
-    const { "@context": _, ...embedded } = annotations;
-    canvases.push({
+    // A canvas that is painted in parts gave a page for each of them, and is one canvas all the same.
+    const known = canvases.get(canvas) ?? {
       id: canvas,
       type: "Canvas",
       label: page.row.label ?? { none: [page.label] },
-      height: Math.max(1, size.height),
-      width: Math.max(1, size.width),
-      items: [
-        {
-          id: `${root}/painting/${page.name}`,
-          type: "AnnotationPage",
-          items: shown === undefined ? [] : [painting(page, shown, canvas, `${root}/painting/${page.name}/1`, layout)],
-        },
-      ],
-      // Embedded: a viewer has them at once, and needs no server that sends the right headers.
-      annotations: [embedded],
-    });
+      height: Math.max(1, size?.height ?? place.y + place.height),
+      width: Math.max(1, size?.width ?? place.x + place.width),
+      items: [{ id: `${root}/painting/${page.name}`, type: "AnnotationPage", items: [] }],
+      annotations: [],
+    };
+    canvases.set(canvas, known);
+    if (shown !== undefined)
+      known.items[0].items.push(painting(shown, `${root}/painting/${page.name}/1`, target(canvas, part), layout));
+    // Embedded: a viewer has them at once, and needs no server that sends the right headers.
+    const { "@context": _, ...embedded } = annotations;
+    known.annotations.push(embedded);
   }
   const rights = work.pages[0]?.metadata.rights;
   const manifest = {
@@ -76,39 +89,62 @@ export async function* annotationsOf(work: Work, base: string): AsyncGenerator<W
     type: "Manifest",
     label: { none: [work.title] },
     ...(typeof rights === "string" && /^https?:\/\//.test(rights) ? { rights } : {}),
-    items: canvases,
+    items: [...canvases.values()],
   };
   yield { path: "manifest.json", bytes: `${JSON.stringify(manifest, null, 2)}\n` };
 }
 
-function annotation(region: Region, id: string, canvas: string, scale: { x: number; y: number }): object[] {
-  if (region.text === "") return [];
-  const [left, top, right, bottom] = region.box;
-  const x = Math.round(left * scale.x);
-  const y = Math.round(top * scale.y);
-  const width = Math.max(1, Math.round(right * scale.x) - x);
-  const height = Math.max(1, Math.round(bottom * scale.y) - y);
+/** A place on a canvas, in its units. */
+interface Place {
+  x: number;
+  y: number;
+  width: number;
+  height: number;
+}
+
+/** Where a region of a page lies that is painted at a place. */
+function within(place: Place, { box }: Region, page: { width: number; height: number }): Place {
+  const [left, top, right, bottom] = box;
+  const scale = { x: place.width / (page.width || 1), y: place.height / (page.height || 1) };
+  const x = Math.round(place.x + left * scale.x);
+  const y = Math.round(place.y + top * scale.y);
+  const width = Math.max(1, Math.round(place.x + right * scale.x) - x);
+  const height = Math.max(1, Math.round(place.y + bottom * scale.y) - y);
+  return { x, y, width, height };
+}
+
+/** The place that a media fragment names (W3C Media Fragments 1.0, 4.2.2); undefined where there is none. */
+function partOf(inset: unknown, canvas: { width: number; height: number } | undefined): Place | undefined {
+  if (typeof inset !== "string") return undefined;
+  const [, unit, numbers = ""] = /^(pixel:|percent:)?([\d.,]+)$/.exec(inset) ?? [];
+  const [x = Number.NaN, y = Number.NaN, width = Number.NaN, height = Number.NaN] = numbers.split(",").map(Number);
+  if (![x, y, width, height].every(Number.isFinite) || width <= 0 || height <= 0) return undefined;
+  if (unit !== "percent:") return { x, y, width, height };
+  if (canvas === undefined) return undefined;
+  const scale = { x: canvas.width / 100, y: canvas.height / 100 };
+  return { x: x * scale.x, y: y * scale.y, width: width * scale.x, height: height * scale.y };
+}
+
+/** The address of a place; where none is known the whole canvas is meant. */
+function target(canvas: string, place: Place | undefined): string {
+  return place === undefined ? canvas : `${canvas}#xywh=${place.x},${place.y},${place.width},${place.height}`;
+}
+
+function annotation(text: string, id: string, target: string): object[] {
+  if (text === "") return [];
   return [
     {
       id,
       type: "Annotation",
       // "supplementing" is what Presentation 3.0 (section 5.6) has for transcriptions.
       motivation: "supplementing",
-      body: { type: "TextualBody", value: region.text, format: "text/plain" },
-      // Where no place is known the whole canvas is meant.
-      target: region.estimated ? canvas : `${canvas}#xywh=${x},${y},${width},${height}`,
+      body: { type: "TextualBody", value: text, format: "text/plain" },
+      target,
     },
   ];
 }
 
-function painting(
-  page: ExportPage,
-  shown: Shown,
-  canvas: string,
-  id: string,
-  size: { width: number; height: number },
-): object {
-  const inset = typeof page.metadata.inset === "string" ? `#xywh=${page.metadata.inset}` : "";
+function painting(shown: Shown, id: string, target: string, size: { width: number; height: number }): object {
   return {
     id,
     type: "Annotation",
@@ -119,7 +155,7 @@ function painting(
       ...(shown.format === undefined ? {} : { format: shown.format }),
       ...(size.width > 0 && size.height > 0 ? { width: size.width, height: size.height } : {}),
     },
-    target: `${canvas}${inset}`,
+    target,
   };
 }
 
