@@ -9,6 +9,7 @@ import type { ResultRow } from "../../kernel-lib/src/dataset/index.js";
 import { exportRows, type PageContext } from "../../kernel-lib/src/exports/index.js";
 import { pageLayout } from "../../kernel-lib/src/exports/layout.js";
 import { fileName } from "../../kernel-lib/src/exports/pages.js";
+import { plainText } from "../../kernel-lib/src/exports/plain.js";
 import { escapeXml } from "../../kernel-lib/src/exports/xml.js";
 import type { Json } from "../../kernel-lib/src/protocol.js";
 import { compareRows, qualityOf, qualityReport } from "../../kernel-lib/src/quality/index.js";
@@ -166,6 +167,94 @@ describe("the layout of a page", () => {
     const lines = [{ bbox: [100, 10, 900, 30], text: "שלום עולם" }];
     const [region] = pageLayout(row({ layout: [{ category: "Text", lines }] }), { width: 0, height: 0 }).regions;
     expect(region?.lines[0]?.words[0]?.box[2]).toBe(900);
+  });
+});
+
+describe("text without Markdown", () => {
+  it.each([
+    ["# Title\n\nSome **bold** text.", "Title\n\nSome bold text."],
+    ["Title\n=====\ntext\n\n---\n\nmore", "Title\ntext\n\nmore"],
+    ["***all* of** it, _this_ and __that__, ~~gone~~", "all of it, this and that, gone"],
+    ["over **two\nlines** here\n\nand *not\n\nthis*", "over two\nlines here\n\nand *not\n\nthis*"],
+    ["Name ______________ Date ________", "Name ______________ Date ________"],
+    ["Name:________Date:______", "Name:________Date:______"],
+    ["________", "________"],
+    ["snake_case_name and 5 * 3 * 2, a*, b* (*see", "snake_case_name and 5 * 3 * 2, a*, b* (*see"],
+    // As CommonMark has it; whoever writes code marks it as such.
+    ["the method __init__ of `__init__`", "the method init of __init__"],
+    ["日本**「太字」**です **太字**です", "日本**「太字」**です 太字です"],
+    ["| x | y |\n|---|:-:|\n| 1 | **2** |\n\nafter | it", "x\ty\n1\t2\n\nafter | it"],
+    ["a <table><tr><td>a*b*c</td><td>2 &lt; 3</td></tr></table> z", "a a*b*c\t2 < 3 z"],
+    ["<table><tr><td>cut", "cut"],
+    ['![Picture](#xywh=1,2,3,4)\n\n![a dog](x.png "dog")text<img>a seal</img>', "text"],
+    ["[Yale](https://yale.edu) and [1](a b) and [sic]", "Yale and [1](a b) and [sic]"],
+    [
+      "<page_number>12</page_number> H<sub>2</sub>O<br/>next <b>x</b> <y> a < b &amp; c",
+      "12 H2O\nnext x <y> a < b & c",
+    ],
+    ["> quoted\n> twice", "quoted\ntwice"],
+    ["- one\n* two\n1986. three", "- one\n* two\n1986. three"],
+    ["```markdown\n# T\n```\n\n```python\n# **kept**\n```", "T\n\n# **kept**"],
+    ["$$\nE_1 * x_2 *\n$$ and $a_*b_*$ for $5 and *$6*", "E_1 * x_2 * and $a_*b_*$ for $5 and $6"],
+    ["1\\. and \\*not\\* \\alpha", "1. and *not* \\alpha"],
+    ["#hashtag and # 5", "#hashtag and # 5"],
+  ])("%j", (markdown, text) => expect(plainText(markdown)).toBe(text));
+
+  it("is quick with a model that was stuck", () => {
+    for (const piece of [
+      "[",
+      "![",
+      "<!--",
+      "\\[",
+      "\\(",
+      "*a ",
+      "**a_",
+      "_(",
+      "`",
+      "$",
+      "<img ",
+      "<table",
+      "| ",
+      "   ",
+      "&am",
+      "~~",
+    ]) {
+      const begun = performance.now();
+      plainText(piece.repeat(30_000));
+      expect(performance.now() - begun, piece).toBeLessThan(2000);
+    }
+  });
+
+  const MARKED = "# Title\n\nSome **bold** text.\n\n| x | y |\n|---|---|\n| 1 | 2 |";
+
+  it("is what exports and figures are made of, where a runner gave Markdown for text", async () => {
+    const old = row({ text: MARKED, markdown: MARKED });
+    await write([old], "text");
+    expect(read("a.txt")).toBe("Title\n\nSome bold text.\n\nx\ty\n1\t2\n");
+    await write([old], "alto");
+    const words = [...read("a", "0001.xml").matchAll(/CONTENT="([^"]*)"/g)].map((m) => m[1]);
+    expect(words).toEqual(["Title", "Some", "bold", "text.", "x", "y", "1", "2"]);
+    await write([old], "csv");
+    expect(read("results.csv")).toContain(`"Title\n\nSome bold text.\n\nx\ty\n1\t2","${MARKED.replaceAll('"', '""')}"`);
+    await write([old], "markdown");
+    expect(read("a.md")).toContain(MARKED);
+    const truth = [{ key: old.key, text: "Title Some bold text. x y 1 2" }];
+    expect((await compareRows([old], truth)).characterErrorRate).toBe(0);
+    const both = await compareRows(
+      [row({ text: "Title Some bold text. x y 1 2", markdown: null })],
+      [old].map((r) => ({ ...r, text: r.text ?? "" })),
+    );
+    expect(both.characterErrorRate).toBe(0);
+    expect((await qualityOf([old]))[0]).toMatchObject({ characters: 31, words: 6 });
+  });
+
+  it("leaves alone what a runner says is plain, and what an engine measured letter by letter", async () => {
+    const plain = row({ text: "# 12 *Main* Street", markdown: "\\# 12 \\*Main\\* Street" });
+    const line = { bbox: [10, 10, 90, 30], text: "# 12 *Main* Street" };
+    const layout = [{ category: "Text", bbox: [10, 10, 90, 30], lines: [line] }];
+    const read1 = row({ key: "k2", page: 2, text: line.text, markdown: line.text, layout });
+    await write([plain, read1], "text");
+    expect(read("a.txt")).toBe("# 12 *Main* Street\n\f# 12 *Main* Street\n");
   });
 });
 

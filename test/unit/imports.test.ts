@@ -22,7 +22,7 @@ const RULES: Record<string, string[]> = {
   display: ["errors", "images", "protocol"],
   exports: ["errors", "images", "paths", "protocol", "dataset", "sources"],
   hub: ["errors", "dataset", "exports", "options", "paths", "sources"],
-  quality: ["errors", "dataset", "display", "paths"],
+  quality: ["errors", "dataset", "display", "exports", "paths"],
   jobs: [
     "cluster",
     "config",

@@ -5,6 +5,7 @@
  */
 import type { ResultRow } from "../dataset/index.js";
 import { type Direction, directionOf, visualPlaces } from "./bidi.js";
+import { plainOf, regionText } from "./plain.js";
 
 /** Left, top, right, bottom in pixels of the page image, counted from its upper left corner. */
 export type Box = readonly [number, number, number, number];
@@ -60,7 +61,7 @@ export function pageLayout(row: ResultRow, size: { width: number; height: number
   const page: Box = [0, 0, width, height];
   const cells = Array.isArray(row.layout) ? row.layout.flatMap((cell) => region(cell, page)) : [];
   const written = cells.some((r) => r.text !== "");
-  const text = (row.text ?? "").trim();
+  const text = plainOf(row).trim();
   // A layout without words says where things are, not what is written: the text of the page stays whole beside it.
   if (!written && text !== "") cells.push(textRegion("Text", undefined, text, page));
   return { width, height, regions: cells };
@@ -84,7 +85,7 @@ function region(cell: unknown, page: Box): Region[] {
       },
     ];
   if (box === undefined && typeof text !== "string") return [];
-  return [textRegion(kind, box, plainText(kind, typeof text === "string" ? text : ""), page)];
+  return [textRegion(kind, box, regionText(kind, typeof text === "string" ? text : ""), page)];
 }
 
 /** What an engine measured of a line; words without boxes are laid out along it. */
@@ -257,48 +258,4 @@ export function share(percent: number): number {
 
 function percent(value: unknown): number | null {
   return typeof value === "number" && Number.isFinite(value) ? Math.min(100, Math.max(0, value)) : null;
-}
-
-const ENTITIES: Readonly<Record<string, string>> = { amp: "&", lt: "<", gt: ">", quot: '"', apos: "'", nbsp: " " };
-
-/** Text of a region without the marks that models write: HTML of tables, dollars of formulas, Markdown's headings and stress. */
-export function plainText(category: string, text: string): string {
-  if (category === "Formula")
-    return text
-      .trim()
-      .replace(/^\$+|\$+$/g, "")
-      .trim();
-  if (/^\s*<table/i.test(text)) return tableText(text);
-  return text
-    .trim()
-    .replace(/^#{1,6}\s+/gm, "")
-    .replace(/(\*\*|__)(?=\S)([\s\S]+?)(?<=\S)\1/g, "$2");
-}
-
-/** An HTML table as text: a line for each row, tabs between the cells. */
-function tableText(table: string): string {
-  return table
-    .split(/<tr\b[^>]*>/i)
-    .slice(1)
-    .map((row) =>
-      row
-        .split(/<t[dh]\b[^>]*>/i)
-        .slice(1)
-        .map((cell) =>
-          cell
-            .replace(/<[^>]*>/g, " ")
-            .replace(/&(#\d{1,7}|#x[\da-f]{1,6}|[a-z]{2,5});/gi, (whole, name: string) => entity(name) ?? whole)
-            .replace(/\s+/g, " ")
-            .trim(),
-        )
-        .join("\t"),
-    )
-    .join("\n")
-    .trim();
-}
-
-function entity(name: string): string | undefined {
-  if (!name.startsWith("#")) return ENTITIES[name.toLowerCase()];
-  const code = /^#x/i.test(name) ? Number.parseInt(name.slice(2), 16) : Number(name.slice(1));
-  return code > 0 && code <= 0x10ffff ? String.fromCodePoint(code) : undefined;
 }

@@ -1,6 +1,7 @@
 /** One row a page: JSON Lines, CSV and Excel, each with the metadata of the source beside the text. */
 import type { Json } from "../protocol.js";
 import { type ExportPage, oneLabel } from "./pages.js";
+import { plainOf } from "./plain.js";
 import { withoutControls } from "./xml.js";
 
 /** JSON Lines: everything that is known, layout and provenance as they are. */
@@ -12,12 +13,13 @@ type Cell = string | number | null;
 
 /** What a table tells of a page; further columns are the metadata that are one value. */
 function cellsOf({ row, metadata }: ExportPage): Map<string, Cell> {
+  const text = row.text === null ? null : plainOf(row);
   const cells = new Map<string, Cell>([
     ["source", row.source],
     ["page", row.page],
     ["label", oneLabel(row.label) ?? null],
-    ["text", row.text],
-    ["markdown", row.markdown === row.text ? null : row.markdown],
+    ["text", text],
+    ["markdown", row.markdown === text ? null : row.markdown],
     ["confidence", row.confidence],
     ["error", row.error],
     ["seconds", row.seconds === null ? null : Math.round(row.seconds * 1000) / 1000],

@@ -1,10 +1,11 @@
 /** Text and Markdown. */
 import { type ExportPage, oneLabel } from "./pages.js";
+import { plainOf } from "./plain.js";
 
 /** Plain text, a form feed between two pages as pdftotext has it; a page in error is empty. */
 export function* textOf(pages: readonly ExportPage[]): Generator<string> {
   for (const [i, page] of pages.entries()) {
-    const text = (page.row.text ?? "").replace(/\f/g, "").trimEnd();
+    const text = plainOf(page.row).replace(/\f/g, "").trimEnd();
     yield `${i === 0 ? "" : "\f"}${text}${text === "" ? "" : "\n"}`;
   }
 }

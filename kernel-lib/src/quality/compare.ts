@@ -3,6 +3,7 @@ import { readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
 import type { ResultRow } from "../dataset/index.js";
 import { UsageError } from "../errors.js";
+import { plainOf } from "../exports/plain.js";
 
 /** What is compared of one page. */
 export interface PageComparison {
@@ -40,6 +41,9 @@ export interface ReferencePage {
   source?: string;
   page?: number;
   text: string;
+  /** As a row has them: by these, text that is Markdown is known for it, and its marks are no characters of the page. */
+  markdown?: string | null;
+  layout?: ResultRow["layout"];
 }
 
 /**
@@ -64,7 +68,7 @@ export async function compareRows(
       continue;
     }
     used.add(other);
-    pages.push(await comparePage(row, other.text));
+    pages.push(await comparePage(row, plainOf({ markdown: null, layout: null, ...other })));
   }
   for (const page of reference) if (!used.has(page)) unpaired.push(page.key ?? place(page).replace("\n", " "));
   if (pages.length === 0)
@@ -88,10 +92,11 @@ export async function compareRows(
 }
 
 async function comparePage(
-  { key, source, page, text: recognised }: Pick<ResultRow, "key" | "source" | "page" | "text">,
+  row: Pick<ResultRow, "key" | "source" | "page" | "text" | "markdown" | "layout">,
   other: string,
 ): Promise<PageComparison> {
-  const text = settled(recognised ?? "");
+  const { key, source, page } = row;
+  const text = settled(plainOf(row));
   const reference = settled(other);
   const characters = [...reference].length;
   const words = wordsOf(reference).length;
@@ -218,6 +223,8 @@ function readLines(path: string, content: string): ReferencePage[] {
         ...(typeof row.source === "string" ? { source: row.source } : {}),
         ...(typeof row.page === "number" ? { page: row.page } : {}),
         text: typeof row.text === "string" ? row.text : "",
+        ...(typeof row.markdown === "string" ? { markdown: row.markdown } : {}),
+        ...(row.layout === undefined ? {} : { layout: row.layout }),
       };
     });
 }

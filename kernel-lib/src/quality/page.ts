@@ -1,5 +1,6 @@
 /** How good the text of a page is likely to be, by what can be seen without knowing what it should be. */
 import type { ResultRow } from "../dataset/index.js";
+import { plainOf } from "../exports/plain.js";
 import { type Dictionary, dictionaryFrom, dictionaryOf } from "./dictionary.js";
 
 /** Figures of one page. */
@@ -40,7 +41,7 @@ export async function qualityOf(rows: readonly ResultRow[], options: QualityOpti
   const { franc } = await import("franc-min");
   const own = options.dictionary === undefined ? undefined : await dictionaryFrom(options.dictionary);
   const told = rows.map((row) => {
-    const text = row.text ?? "";
+    const text = plainOf(row);
     return (text.match(/\p{L}/gu)?.length ?? 0) < TOO_SHORT ? undefined : franc(text);
   });
   // Short pages are taken to be in the language of most others.
@@ -60,7 +61,7 @@ export async function qualityOf(rows: readonly ResultRow[], options: QualityOpti
 }
 
 function pageQuality(row: ResultRow, language: string | null, known: Dictionary | undefined): PageQuality {
-  const text = row.text ?? "";
+  const text = plainOf(row);
   // A word that was parted at the end of a line is one word.
   const words = text.replace(/[-\u00ad\u2010]\n/g, "").match(/\p{L}[\p{L}\p{M}'’]*/gu) ?? [];
   const repetition = repeated(text);

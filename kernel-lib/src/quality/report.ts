@@ -3,6 +3,7 @@ import type { ResultRow } from "../dataset/index.js";
 import { html, joined, type Markup } from "../display/html.js";
 import { thumbnails } from "../display/thumbnails.js";
 import { clipped, plain } from "../display/words.js";
+import { plainOf } from "../exports/plain.js";
 import type { Comparison, PageComparison } from "./compare.js";
 import type { PageQuality } from "./page.js";
 
@@ -59,7 +60,7 @@ export async function qualityReport(
     const [picture] = await thumbnails([(await image(row))?.bytes], WIDTH);
     shown.push(html`<section id="${anchor(figure)}"><h2>${name(figure)} · ${figure.score} of 100${problems(figure)}</h2>
 <div>${picture === undefined || "missing" in picture ? html`<p class="faint">${picture?.missing ?? ""}</p>` : html`<img alt="Page ${figure.page}" src="${picture.url}">`}</div>
-<pre>${clipped(plain(row.text ?? ""), TEXT)}</pre></section>
+<pre>${clipped(plain(plainOf(row)), TEXT)}</pre></section>
 `);
   }
   const bad = figures.filter((f) => f.problems.length > 0).length;
