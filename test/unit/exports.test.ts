@@ -588,6 +588,45 @@ describe("quality", () => {
     expect(html).not.toMatch(/<img|<b>/);
   });
 
+  it("sees a model that is stuck in a script without spaces, or in one word", async () => {
+    const chinese =
+      "天地玄黃宇宙洪荒日月盈昃辰宿列張寒來暑往秋收冬藏閏餘成歲律呂調陽雲騰致雨露結為霜金生麗水玉出崑岡劍號巨闕珠稱夜光果珍李柰菜重芥薑海鹹河淡鱗潛羽翔";
+    const rows = [
+      row({ key: "loop", text: "天地玄黃宇宙洪荒日月盈昃".repeat(20) }),
+      row({ key: "lines", text: "ภาษาไทยเป็นภาษาหนึ่ง\n".repeat(20) }),
+      row({ key: "dots", text: `A title ${".".repeat(400)}` }),
+      row({ key: "whole", text: chinese }),
+      row({
+        key: "korean",
+        text: "나랏말싸미 듕귁에 달아 문자와로 서르 사맛디 아니할쎄 이런 젼차로 어린 백셩이 니르고져 홇베이셔도",
+      }),
+    ];
+    const score = Object.fromEntries((await qualityOf(rows)).map((f) => [f.key, [f.repetition, f.score]]));
+    for (const key of ["loop", "lines", "dots"]) {
+      expect(score[key]?.[0], key).toBeGreaterThan(0.8);
+      expect(score[key]?.[1], key).toBeLessThan(20);
+    }
+    for (const key of ["whole", "korean"]) expect(score[key], key).toEqual([0, 100]);
+  });
+
+  it("shows a person the pages that were taken for blank", async () => {
+    const rows = [row({ key: "good" }), row({ key: "blank", page: 7, text: "", inferenceInfo: { blank: true } })];
+    const figures = await qualityOf(rows);
+    expect(figures.map((f) => f.blank)).toEqual([false, true]);
+    const picture = await sharp({ create: { width: 10, height: 10, channels: 3, background: "white" } })
+      .png()
+      .toBuffer();
+    const html = await qualityReport("it", rows, figures, async ({ key }) =>
+      key === "blank" ? { bytes: picture } : undefined,
+    );
+    const [, list = ""] = html.split('<h2 id="blank">');
+    expect(list).toMatch(/1 page, [\s\S]*<img alt="Page 7" src="data:image\/jpeg[\s\S]*a\.pdf, page 7/);
+    expect(html).toContain('<a href="#blank">1 taken for blank</a>');
+    expect(await qualityReport("it", rows.slice(0, 1), figures.slice(0, 1), async () => undefined)).not.toContain(
+      "lank</",
+    );
+  });
+
   it("counts characters as people do, and pairs pages by key, else by place", async () => {
     const one = await compareRows([row({ text: "e\u0301a  𝒳" })], [{ key: "a.pdf#page=1", text: "éa\n𝒴" }]);
     expect(one.pages[0]).toMatchObject({ characters: 4, characterErrors: 1, words: 2, wordErrors: 1 });

@@ -14,12 +14,15 @@ export interface PageQuality {
   words: number;
   /** Of the engine in itself, 0 to 100; null where it has none. */
   confidence: number | null;
-  /** Share (0 to 1) of the sequences of five words that had stood on the page before: models that get stuck repeat. */
+  /** Share (0 to 1) of the sequences of five words (twelve characters in scripts without spaces) that had stood on the page
+   * before: models that get stuck repeat. */
   repetition: number;
   /** ISO 639-3; null where there is too little text to tell. */
   language: string | null;
   /** Share (0 to 1) of the words that a dictionary of the language has; null where there is no dictionary here. */
   dictionary: number | null;
+  /** True where nothing was found on the page before the model was asked; a report shows these pages by themselves. */
+  blank: boolean;
   /** What a person should look at, in words. */
   problems: string[];
 }
@@ -98,6 +101,7 @@ function pageQuality(row: ResultRow, language: string | null, known: Dictionary 
     repetition,
     language,
     dictionary,
+    blank: blank && empty,
     problems,
   };
 }
@@ -108,18 +112,28 @@ function isBlank(row: ResultRow): boolean {
   return typeof info === "object" && info !== null && !Array.isArray(info) && info.blank === true;
 }
 
-/** Words whose sequence is looked for. */
-const SEQUENCE = 5;
+/** Words whose sequence is looked for, and characters where nothing parts the words. */
+const SEQUENCE = { words: 5, characters: 12 };
+/** Characters of a piece between spaces from which it is no word of any language. */
+const LONG = 20;
+/** Scripts that are written without spaces between words. */
+const UNSPACED =
+  /[\p{sc=Han}\p{sc=Hiragana}\p{sc=Katakana}\p{sc=Bopomofo}\p{sc=Thai}\p{sc=Lao}\p{sc=Khmer}\p{sc=Myanmar}\p{sc=Tibetan}]/gu;
 
 function repeated(text: string): number {
   const words = text.toLowerCase().match(/\S+/g) ?? [];
+  const characters = [...words.join("")];
+  const unspaced = (text.match(UNSPACED)?.length ?? 0) / Math.max(1, text.match(/\p{L}/gu)?.length ?? 0);
+  // A row of dots and a word that sticks to itself are found so, too.
+  const single = unspaced > 0.5 || characters.length > LONG * words.length;
+  const [units, long, between] = single ? [characters, SEQUENCE.characters, ""] : [words, SEQUENCE.words, " "];
   const seen = new Set<string>();
   let again = 0;
-  const all = words.length - SEQUENCE + 1;
+  const all = units.length - long + 1;
   // On a page of few words the same line twice is a title and its running head.
-  if (all < 4 * SEQUENCE) return 0;
+  if (all < 4 * long) return 0;
   for (let i = 0; i < all; i++) {
-    const sequence = words.slice(i, i + SEQUENCE).join(" ");
+    const sequence = units.slice(i, i + long).join(between);
     if (seen.has(sequence)) again += 1;
     else seen.add(sequence);
   }

@@ -11,6 +11,9 @@ import type { PageQuality } from "./page.js";
 const SHOWN = 60;
 /** Pixels of a picture. */
 const WIDTH = 360;
+/** Pages taken for blank that are shown, and the pixels of each. */
+const BLANK = 200;
+const SMALL = 120;
 /** Characters of a page's text in the report. */
 const TEXT = 6000;
 
@@ -29,7 +32,10 @@ pre { white-space: pre-wrap; overflow-wrap: anywhere; margin: 0; font: 13px/1.5 
 @media (prefers-color-scheme: dark) { .problem { color: #ff8a80; } }
 ins { background: #2e7d3240; text-decoration: none; }
 del { background: #b3261e40; text-decoration: none; }
-p.faint { opacity: .75; }
+.grid { display: grid; grid-template-columns: repeat(auto-fill, minmax(9rem, 1fr)); gap: 1rem; }
+figure { margin: 0; }
+figcaption { font-size: .8rem; overflow-wrap: anywhere; }
+.faint { opacity: .75; }
 `;
 
 /** A whole document. Nothing in it runs, and nothing is fetched: so says its policy, whatever the text holds. */
@@ -64,14 +70,40 @@ export async function qualityReport(
 `);
   }
   const bad = figures.filter((f) => f.problems.length > 0).length;
+  const blank = figures.filter((f) => f.blank).length;
   return page(
     `Quality of ${title}`,
     html`<h1>Quality of ${plain(title)}</h1>
-<p>${figures.length} pages, ${bad} with something to look at. The worst come first${figures.length > SHOWN ? `; the first ${SHOWN} are shown` : ""}.</p>
+<p>${figures.length} pages, ${bad} with something to look at${blank === 0 ? "" : html`, <a href="#blank">${blank} taken for blank</a>`}. The worst come first${figures.length > SHOWN ? `; the first ${SHOWN} are shown` : ""}.</p>
 <table><thead><tr><th>Page</th><th class="n">Score</th><th class="n">Sure</th><th class="n">Known words</th><th class="n">Repeated</th><th>Language</th><th class="n">Words</th><th>What to look at</th></tr></thead><tbody>
 ${order.map(({ figure }, i) => tableRow(figure, i < SHOWN))}</tbody></table>
-${joined(shown)}`,
+${joined(shown)}${await blanks(order, image)}`,
   );
+}
+
+/** The pages that were taken for blank: faint writing is missed there, and a look at each is enough. */
+async function blanks(
+  order: readonly { figure: PageQuality; row: ResultRow | undefined }[],
+  image: (row: ResultRow) => Promise<{ bytes: Uint8Array } | undefined>,
+): Promise<Markup | undefined> {
+  const taken = order.filter(({ figure }) => figure.blank);
+  if (taken.length === 0) return undefined;
+  const shown: Markup[] = [];
+  for (const { figure, row } of taken.slice(0, BLANK)) {
+    const [picture] = await thumbnails([row === undefined ? undefined : (await image(row))?.bytes], SMALL);
+    const seen =
+      picture === undefined || "missing" in picture
+        ? html`<span class="faint">${picture?.missing ?? ""}</span>`
+        : html`<img alt="Page ${figure.page}" src="${picture.url}">`;
+    shown.push(html`<figure>${seen}<figcaption>${name(figure)}</figcaption></figure>
+`);
+  }
+  const more = taken.length > BLANK ? `; the first ${BLANK} are shown` : "";
+  return html`<h2 id="blank">Taken for blank</h2>
+<p>${taken.length} ${taken.length === 1 ? "page" : "pages"}, on which nothing was found before the model was asked${more}. Is there writing on one of them?</p>
+<div class="grid">
+${shown}</div>
+`;
 }
 
 function tableRow(f: PageQuality, linked: boolean): Markup {
