@@ -1,4 +1,4 @@
-import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import type { Job } from "../../kernel-lib/src/index.js";
@@ -29,6 +29,7 @@ beforeAll(async () => {
 beforeEach(() => {
   hub.pushed.failures = 0;
   delete hub.pushed.refuse;
+  delete hub.pushed.refuseNew;
 });
 afterAll(async () => {
   await box.close();
@@ -98,6 +99,33 @@ describe("a push to the Hub", () => {
     expect(ran.stdout).toContain(`3 pages are in ${hub.url}/datasets/ab123/open`);
     expect(hub.pushed.made["ab123/open"]).toBe("public");
     expect((await pythonReads("ab123/open")).size).toBeNull();
+  });
+
+  it("goes to a dataset that is there with a token that may make none, and says so where there is none", async () => {
+    for (const status of [401, 402, 403]) {
+      hub.pushed.refuseNew = status;
+      const commits = hub.pushed.commits;
+      const ran = await box.yale("jobs", "push", job.id, REPO);
+      expect(ran, ran.stderr).toMatchObject({ code: 0 });
+      expect(hub.pushed.commits).toBe(commits + 1);
+    }
+    const none = await box.yale("jobs", "push", job.id, "library/none");
+    expect(none).toMatchObject({ code: 10 });
+    expect(none.stderr).toContain("refused to let this token write library/none");
+    // May see it, and may not write it: the commit is refused, and that is what is told.
+    hub.pushed.refuse = 403;
+    expect((await box.yale("jobs", "push", job.id, REPO)).stderr).toContain(`refused to let this token write ${REPO}`);
+  });
+
+  it("takes the place of the files that its split had, whoever named them, in the same commit", async () => {
+    const others = ["train-00000-of-00002.parquet", "train-00001-of-00002-0123456789abcdef.parquet", "train-7.jsonl"];
+    const kept = ["test-00000-of-00001.parquet", "training.parquet"];
+    for (const name of [...others, ...kept]) writeFileSync(at(REPO, "data", name), "old");
+    const commits = hub.pushed.commits;
+    expect(await box.yale("jobs", "push", job.id, REPO)).toMatchObject({ code: 0 });
+    expect(hub.pushed.commits).toBe(commits + 1);
+    expect(readdirSync(at(REPO, "data")).sort()).toEqual([...kept, "train-00000.parquet"].sort());
+    for (const name of kept) rmSync(at(REPO, "data", name));
   });
 
   it("that breaks is told in words, commits nothing, and goes on when it is asked for again", async () => {

@@ -19,6 +19,8 @@ export interface HubLog {
   failures: number;
   /** Status that a commit is answered with instead. */
   refuse?: number;
+  /** Status that a wish for a new dataset is answered with instead, whether there is one or not. */
+  refuseNew?: number;
 }
 
 /** Starts one; `token` is the one that may write. */
@@ -49,12 +51,19 @@ export async function writableHub(root: string, token: string): Promise<Running 
     if (request.headers.authorization !== `Bearer ${token}`) return void json(401, { error: "Invalid credentials" });
     if (path === "/api/repos/create") {
       const asked = JSON.parse((await body(request)).toString());
+      if (log.refuseNew !== undefined)
+        return void json(log.refuseNew, { error: "You don't have the rights to create" });
       const repo = `${asked.organization}/${asked.name}`;
       if (existsSync(join(root, repo))) return void json(409, { error: "You already created this dataset repo" });
       mkdirSync(join(root, repo), { recursive: true });
       log.made[repo] = asked.visibility;
       return void json(200, { url: `${server.url}/datasets/${repo}`, name: repo, id: repo });
     }
+    const named = /^\/api\/datasets\/([^/]+\/[^/]+)$/.exec(path)?.[1];
+    if (named !== undefined)
+      return void (existsSync(join(root, named))
+        ? json(200, { id: named })
+        : json(404, { error: "Repository not found" }));
     const batch = /^\/datasets\/([^/]+\/[^/]+)\.git\/info\/lfs\/objects\/batch$/.exec(path);
     if (batch !== null) {
       const { objects } = JSON.parse((await body(request)).toString()) as { objects: { oid: string; size: number }[] };

@@ -75,8 +75,9 @@ export async function pushRows(
     const card = cardOf(await existingCard(hub, about, branch), rows, features(options.images !== false));
     const fresh = new Set(made.files.map((f) => f.path));
     const old: string[] = [];
+    // All that the card's pattern takes for this split, whatever `datasets` or an earlier push called it: rows would mix.
     for await (const file of filesOf(hub, about, branch))
-      if (/^data\/train-\d+\.parquet$/.test(file) && !fresh.has(file)) old.push(file);
+      if (/^data\/train-[^/]*$/.test(file) && !fresh.has(file)) old.push(file);
     let last = "";
     const commit = hub.commitIter({
       ...about,
@@ -167,7 +168,12 @@ async function createIfMissing(hub: Hub, about: About, hidden: boolean): Promise
   try {
     await hub.createRepo({ ...about, visibility: hidden ? "private" : "public" });
   } catch (error) {
-    if (statusOf(error) !== 409) throw error;
+    const status = statusOf(error);
+    if (status === 409) return;
+    // A token that may write this dataset need not be one that may make others in its organisation, nor one that may pay:
+    // the Hub refuses before it looks whether there is anything to make, and the commit says whether it may write.
+    if (status !== 401 && status !== 402 && status !== 403) throw error;
+    if (!(await hub.repoExists(about).catch(() => false))) throw error;
   }
 }
 
