@@ -8,7 +8,8 @@ import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import type { ResultRow } from "../../kernel-lib/src/dataset/index.js";
 import { exportRows, type PageContext } from "../../kernel-lib/src/exports/index.js";
 import { pageLayout } from "../../kernel-lib/src/exports/layout.js";
-import { fileName } from "../../kernel-lib/src/exports/pages.js";
+import { fileName, worksOf } from "../../kernel-lib/src/exports/pages.js";
+import { pdfOf } from "../../kernel-lib/src/exports/pdf.js";
 import { plainText } from "../../kernel-lib/src/exports/plain.js";
 import { escapeXml } from "../../kernel-lib/src/exports/xml.js";
 import type { Json } from "../../kernel-lib/src/protocol.js";
@@ -425,6 +426,24 @@ describe("an export", () => {
     );
     await write(rows, "hocr");
     expect(read("a.hocr")).toMatch(/<p [^>]*dir="rtl"[\s\S]*<span class="ocr_line[^>]*dir="rtl"/);
+  });
+
+  it("is written page by page: no image is asked for before the last is written", async () => {
+    let written = 0;
+    const asked: number[] = [];
+    const bytes = new Uint8Array(
+      await sharp({ create: { width: 10, height: 14, channels: 3, background: "red" } })
+        .jpeg()
+        .toBuffer(),
+    );
+    const rows = Array.from({ length: 50 }, (_, i) => row({ key: String(i), page: i + 1 }));
+    const image = async () => {
+      asked.push(written);
+      return { bytes, mime: "image/jpeg", width: 10, height: 14 };
+    };
+    const [work] = worksOf(rows, { metadata: () => ({}), image });
+    for await (const part of pdfOf({ title: "it", pages: work?.pages ?? [] }, "test")) if (part === bytes) written += 1;
+    expect(asked).toEqual(rows.map((_, i) => i));
   });
 
   it("turns a page that lies on its side, and keeps one whose image is damaged or gone", async () => {
