@@ -1,4 +1,5 @@
 import { mkdirSync } from "node:fs";
+import { createServer } from "node:http";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { DownloadCache } from "../../kernel-lib/src/sources/cache.js";
@@ -229,6 +230,42 @@ describe("a host", () => {
     expect(refused).toBeLessThan(40);
     expect(server.most()).toBeLessThanOrEqual(7);
   });
+
+  it("that nobody knows, or where nobody answers, is given up for all of its addresses", async () => {
+    const gone = await serve(() => undefined);
+    await gone.close();
+    servers.pop();
+    const patient = downloader();
+    for (const host of ["http://nowhere.invalid", gone.url]) {
+      await expect(patient.get(`${host}/1`, { as: "file" })).rejects.toThrow(/no such host|looked up|nobody answers/);
+      const from = Date.now();
+      const others = [2, 3, 4].map((n) => patient.get(`${host}/${n}`, { as: "file" }));
+      for (const other of await Promise.allSettled(others))
+        expect((other as PromiseRejectedResult).reason).toMatchObject({
+          fix: expect.stringMatching(/not asked again/),
+        });
+      expect(Date.now() - from).toBeLessThan(1000);
+    }
+  }, 60_000);
+
+  it("that answered before and then does not is tried again", async () => {
+    const server = await serve((_, response) => {
+      response.writeHead(200).end("x");
+    });
+    const patient = downloader();
+    await patient.get(`${server.url}/1`, { as: "file" });
+    const port = Number(new URL(server.url).port);
+    await server.close();
+    servers.pop();
+    await expect(patient.get(`${server.url}/2`, { as: "file" })).rejects.toThrow(/nobody answers/);
+    const back = createServer((_, response) => response.end("x"));
+    await new Promise<void>((done) => back.listen(port, "127.0.0.1", done));
+    try {
+      expect((await patient.get(`${server.url}/3`, { as: "file" })).bytes).toBe(1);
+    } finally {
+      back.close();
+    }
+  }, 60_000);
 
   it("that refuses everything is left alone after a few", async () => {
     const server = await serve((_, response) => void response.writeHead(403).end());

@@ -10,8 +10,19 @@ import { InterruptedError, QuotaError, SourceError } from "../errors.js";
 import { checkImage } from "../images.js";
 import { packageVersion } from "../paths.js";
 import { DownloadCache, type Entry } from "./cache.js";
+import {
+  causeOf,
+  DownloadError,
+  NoJsonError,
+  networkWords,
+  OUT_OF_REACH,
+  Passing,
+  refusal,
+} from "./download-errors.js";
 import { readBytes } from "./files.js";
 import { Hosts } from "./hosts.js";
+
+export { DownloadError, NoJsonError, retryAfter } from "./download-errors.js";
 
 /** Milliseconds in which the first byte, and then each next one, must come. */
 const PATIENCE = 30_000;
@@ -29,20 +40,9 @@ const FRESH_JSON = 60_000;
 /** Refusals (403) one after another, without one good answer, after which a host is left alone. */
 const CLOSED_DOORS = 5;
 
-/** A download that failed for good. */
-export class DownloadError extends SourceError {
-  /** HTTP status, where there was an answer. */
-  readonly status: number | undefined;
-
-  constructor(what: string, fix: string, status?: number, options?: ErrorOptions) {
-    super(what, fix, options);
-    this.status = status;
-  }
-}
-
 /** What is wanted of one address. */
 export interface Wanted {
-  /** `image`: must decode whole. `json`: must parse. `file`: any bytes. */
+  /** `image`: must decode whole. `json`: must parse; what does not begin so is not fetched whole. `file`: any bytes. */
   as: "image" | "json" | "file";
   /** Sent to the address' own host only, never after a redirect to another one. */
   headers?: Readonly<Record<string, string>>;
@@ -68,6 +68,9 @@ export class Downloader {
   readonly #patience: number;
   readonly #closed = new Map<string, number>();
   readonly #running = new Map<string, Promise<Entry>>();
+  /** Hosts that gave an answer of any kind, and those that gave none and are left alone, with the reason. */
+  readonly #answered = new Set<string>();
+  readonly #dead = new Map<string, string>();
 
   constructor(options: DownloaderOptions = {}) {
     this.cache = options.cache ?? new DownloadCache();
@@ -107,12 +110,18 @@ export class Downloader {
     let refusals = 0;
     for (;;) {
       const giveBack = await this.#hosts.turn(host, wanted.signal);
-      let failed: DownloadError;
+      let failed: Passing;
       try {
         if ((this.#closed.get(host) ?? 0) >= CLOSED_DOORS)
           throw new DownloadError(
             `${host} refuses everything that is asked of it.`,
             "It may want a login, or have blocked this address for asking too much: wait, and use the option delay.",
+          );
+        const dead = this.#dead.get(host);
+        if (dead !== undefined)
+          throw new DownloadError(
+            `${url}: ${dead}.`,
+            `${host} was not asked again; check the address and the network.`,
           );
         const entry = await this.#attempt(url, wanted, known, giveBack);
         this.#hosts.good(host);
@@ -125,7 +134,7 @@ export class Downloader {
             this.#closed.set(host, (this.#closed.get(host) ?? 0) + 1);
           throw error;
         }
-        failed = error.reason;
+        failed = error;
         if (error.tooMuch) {
           this.#hosts.refused(host, error.seconds);
           refusals += 1;
@@ -133,7 +142,11 @@ export class Downloader {
       } finally {
         giveBack();
       }
-      if (tries >= TRIES || refusals >= REFUSALS) throw failed;
+      if (tries >= TRIES || refusals >= REFUSALS) {
+        // Whoever was out of reach all this time, and never in it, need not be waited for at each of its addresses.
+        if (failed.unreachable !== undefined && !this.#answered.has(host)) this.#dead.set(host, failed.unreachable);
+        throw failed.reason;
+      }
       // The host's own rest is kept by its turn; this is for faults of one address.
       if (tries > 0)
         await sleep(Math.min(10_000, 200 * 3 ** tries) * (0.5 + Math.random()), undefined, {
@@ -166,7 +179,7 @@ export class Downloader {
     };
     const signal = wanted.signal === undefined ? stalled.signal : AbortSignal.any([wanted.signal, stalled.signal]);
     try {
-      const response = await follow(url, ask, signal);
+      const response = await follow(url, ask, signal, (host) => this.#answered.add(host));
       alive();
       if (response.status === 304 && known !== undefined) {
         await response.body?.cancel();
@@ -184,7 +197,9 @@ export class Downloader {
       const strong = etag !== undefined && !etag.startsWith("W/") ? etag : undefined;
       await this.cache.notePart(url, strong);
       const from = response.status === 206 ? part.have : 0;
-      const bytes = await this.#save(response, part.path, from, alive);
+      const bytes = await this.#save(response, part.path, from, alive, (first) => {
+        if (wanted.as === "json" && !beginsAsJson(first)) throw new NoJsonError(url, first, response.status);
+      });
       arrived();
       const entry: Entry = {
         url,
@@ -206,8 +221,17 @@ export class Downloader {
             "The server hangs; try again later.",
           ),
         );
+      const words = networkWords(error);
+      const reason = new DownloadError(`${url}: ${words}.`, "Check the address and the network.");
+      const { code, hostname } = causeOf(error);
+      // A name that nobody knows will not be known in a second; that of a host that answered is lost for a moment only.
+      if (code === "ENOTFOUND" && !this.#answered.has(new URL(url).host)) {
+        this.#dead.set(new URL(url).host, words);
+        throw reason;
+      }
+      if (code === "ENOTFOUND" && hostname !== new URL(url).hostname) throw reason;
       // The body was cut, or the line failed: what is here stays, and the next try goes on if the server can.
-      throw new Passing(new DownloadError(`${url}: ${networkWords(error)}.`, "Check the address and the network."));
+      throw new Passing(reason, OUT_OF_REACH.has(code ?? "") ? { unreachable: words } : {});
     } finally {
       clearTimeout(timer);
       // What is left of an answer that was not read to its end is not wanted any more.
@@ -215,7 +239,14 @@ export class Downloader {
     }
   }
 
-  async #save(response: Response, path: string, from: number, alive: () => void): Promise<number> {
+  /** Writes a body to disk. `look` sees its first bytes, and may throw. */
+  async #save(
+    response: Response,
+    path: string,
+    from: number,
+    alive: () => void,
+    look: (first: Uint8Array) => void,
+  ): Promise<number> {
     const told = Number(response.headers.get("content-length") ?? "0");
     if (from + told > this.#maxBytes) {
       await response.body?.cancel();
@@ -226,6 +257,7 @@ export class Downloader {
     try {
       for await (const chunk of response.body ?? []) {
         alive();
+        if (at === 0) look(chunk);
         if (at + chunk.length > this.#maxBytes) throw this.#tooLarge(response.url, at + chunk.length);
         await file.write(chunk, 0, chunk.length, at);
         at += chunk.length;
@@ -260,12 +292,7 @@ export class Downloader {
         return undefined;
       } catch {
         await this.cache.drop(url);
-        const html = /^\s*<(!doctype|html)/i.test(new TextDecoder().decode(bytes.subarray(0, 200)));
-        throw new DownloadError(
-          `${url} is ${html ? "an HTML page" : "no JSON"}${bytes.length === 0 ? " (it is empty)" : ""}.`,
-          "Open it in a browser: it may want a login, or the address of the manifest is another one.",
-          response.status,
-        );
+        throw new NoJsonError(url, bytes, response.status);
       }
     }
     try {
@@ -283,18 +310,9 @@ export class Downloader {
 /** The limits of hosts are found out once for a process. */
 const shared = new Hosts();
 
-/** A failure that may be none at the next try. */
-class Passing extends Error {
-  readonly reason: DownloadError;
-  readonly tooMuch: boolean;
-  readonly seconds: number | undefined;
-
-  constructor(reason: DownloadError, tooMuch = false, seconds?: number) {
-    super(reason.message);
-    this.reason = reason;
-    this.tooMuch = tooMuch;
-    this.seconds = seconds;
-  }
+/** True for the first bytes of a JSON document, after blanks and the mark of byte order. */
+function beginsAsJson(first: Uint8Array): boolean {
+  return /^\s*(?:$|[[{"\-\dtfn])/.test(new TextDecoder().decode(first.subarray(0, 200)));
 }
 
 /** An address that may be asked for. Spaces are encoded; `%` is left alone, since some servers want it twice encoded. Throws DownloadError. */
@@ -311,11 +329,17 @@ export function httpUrl(address: string): URL {
   return url;
 }
 
-async function follow(url: string, headers: Record<string, string>, signal: AbortSignal): Promise<Response> {
+async function follow(
+  url: string,
+  headers: Record<string, string>,
+  signal: AbortSignal,
+  answered: (host: string) => void,
+): Promise<Response> {
   let at = url;
   let ask = headers;
   for (let hop = 0; hop <= REDIRECTS; hop++) {
     const response = await fetch(at, { headers: ask, redirect: "manual", signal });
+    answered(new URL(at).host);
     const to = response.headers.get("location");
     if (![301, 302, 303, 307, 308].includes(response.status) || to === null) return response;
     await response.body?.cancel();
@@ -331,53 +355,6 @@ async function follow(url: string, headers: Record<string, string>, signal: Abor
     `${url} redirects more than ${REDIRECTS} times.`,
     "The server is at fault; tell its keepers.",
   );
-}
-
-function refusal(url: string, response: Response): Error {
-  const { status } = response;
-  const said = `${url} was answered with ${status}${response.statusText === "" ? "" : ` ${response.statusText}`}`;
-  // 509 is what some image servers say for "too much" (seen at university libraries).
-  if (status === 429 || status === 503 || status === 509)
-    return new Passing(
-      new DownloadError(
-        `${said}: the server wants to be asked less.`,
-        "Try again later, with the option delay.",
-        status,
-      ),
-      true,
-      retryAfter(response.headers.get("retry-after")),
-    );
-  if (status === 408 || status === 425 || status >= 500)
-    return new Passing(new DownloadError(`${said}.`, "The server is at fault; try again later.", status));
-  const fixes: Record<number, string> = {
-    401: "It wants a login. For Hugging Face set HF_TOKEN.",
-    403: "It is not open to everybody, or the server has had enough of being asked.",
-    404: "It is not there (any more): check the address.",
-    410: "It was taken away for good.",
-  };
-  return new DownloadError(`${said}.`, fixes[status] ?? "Check the address.", status);
-}
-
-/** Seconds of a `Retry-After` header in either form: a number, or a date (RFC 9110, 10.2.3). */
-export function retryAfter(value: string | null, now: number = Date.now()): number | undefined {
-  if (value === null) return undefined;
-  if (/^\s*\d+\s*$/.test(value)) return Number(value);
-  const date = Date.parse(value);
-  return Number.isNaN(date) ? undefined : Math.max(0, (date - now) / 1000);
-}
-
-function networkWords(error: unknown): string {
-  const cause = (error as { cause?: { code?: string; message?: string } }).cause;
-  const words: Record<string, string> = {
-    ENOTFOUND: "there is no such host",
-    EAI_AGAIN: "the name of the host can't be looked up just now",
-    ECONNREFUSED: "nobody answers there",
-    ECONNRESET: "the line was cut",
-    UND_ERR_SOCKET: "the answer was cut off",
-    UND_ERR_CONNECT_TIMEOUT: "nobody answers there",
-    CERT_HAS_EXPIRED: "its certificate has expired",
-  };
-  return words[cause?.code ?? ""] ?? cause?.message ?? (error as Error).message;
 }
 
 /** Name, version and, from `$YALE_JOBS_CONTACT`, whom to write to: so that who keeps a server can tell us what is wrong. */
