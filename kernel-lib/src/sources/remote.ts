@@ -34,6 +34,13 @@ export function remoteOptions({ delay, strict }: { readonly [name: string]: Json
   return { downloader: new Downloader(delay === undefined ? {} : { delay: delay * 1000 }), strict: strict === true };
 }
 
+/** An image that is in the cache. */
+export interface FetchedImage {
+  url: string;
+  image?: { mime: string; width: number; height: number };
+  notice?: string;
+}
+
 /** An image that is to be fetched. */
 export interface RemoteImage {
   key: string;
@@ -41,8 +48,8 @@ export interface RemoteImage {
   page: number;
   label?: LanguageMap;
   metadata: { [key: string]: Json };
-  /** Brings it into the cache and says under which address. Throws DownloadError. */
-  fetch(signal?: AbortSignal): Promise<{ url: string; image?: { mime: string; width: number; height: number } }>;
+  /** Brings it into the cache and says under which address; `notice` is what the reader of the page should know. Throws DownloadError. */
+  fetch(signal?: AbortSignal): Promise<FetchedImage>;
 }
 
 /**
@@ -109,7 +116,7 @@ async function begin(
 ): Promise<PageOrFault | (() => Promise<PageOrFault>)> {
   const { key, source, page } = item;
   try {
-    const { url, image } = await item.fetch(signal);
+    const { url, image, notice } = await item.fetch(signal);
     if (image === undefined) throw new DownloadError(`${url} is no image.`, "Look at what the address really holds.");
     return async () => {
       try {
@@ -118,7 +125,11 @@ async function begin(
           image.mime === "image/heic"
             ? { mime: "image/jpeg", ...(await (await import("./heic.js")).heicToJpeg(bytes)) }
             : { image: bytes, ...image };
-        return { ...placeOf(item), ...encoded, metadata: { ...item.metadata, url } };
+        return {
+          ...placeOf(item),
+          ...encoded,
+          metadata: { ...item.metadata, url, ...(notice === undefined ? {} : { notice }) },
+        };
       } catch (error) {
         return faultFrom(error, { key, source, page }, "Try again later.");
       }

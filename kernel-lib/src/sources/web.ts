@@ -4,7 +4,8 @@ import { basename, extname, resolve } from "node:path";
 import { errorData, SourceError, UsageError } from "../errors.js";
 import { sniff } from "../images.js";
 import type { Fault, Json, SourceSpec } from "../protocol.js";
-import { type Downloader, httpUrl } from "./download.js";
+import { DownloadError, type Downloader, httpUrl } from "./download.js";
+import { glance, isNamedAsPicture } from "./glance.js";
 import type { Inspection, PageOrFault, PagesOptions, Source, SourceType } from "./index.js";
 import { REMOTE_OPTIONS, type RemoteImage, remoteOptions, remotePages } from "./remote.js";
 import { readTable, TABLE_FILES } from "./table.js";
@@ -44,20 +45,36 @@ export const web: SourceType = {
   },
 };
 
-/** Looks at the first bytes of an address, no more. */
+/** Looks at the first bytes of an address, no more unless it is a document that another kind of source reads. */
 async function detectAddress(location: string): Promise<{ score: number; why: string }> {
   const why = "an address on the web";
   try {
-    const stop = AbortSignal.timeout(15_000);
-    const response = await fetch(httpUrl(location), { headers: { range: "bytes=0-4095" }, signal: stop });
-    const reader = response.body?.getReader();
-    const first = (await reader?.read())?.value ?? new Uint8Array(0);
-    await reader?.cancel();
+    const { first, status } = isNamedAsPicture(location) ? await beginning(location) : await whatIs(location);
     const info = sniff(first);
     if (info !== undefined) return { score: 0.95, why: `${why} that begins as ${info.mime}` };
-    return { score: 0.05, why: `${why}, answered with ${response.status} and no image` };
+    return { score: 0.05, why: `${why}, answered with ${status} and no image` };
   } catch {
     return { score: 0.1, why: `${why} that does not answer` };
+  }
+}
+
+async function beginning(location: string): Promise<{ first: Uint8Array; status: number }> {
+  const stop = AbortSignal.timeout(15_000);
+  const response = await fetch(httpUrl(location), { headers: { range: "bytes=0-4095" }, signal: stop });
+  const reader = response.body?.getReader();
+  const first = (await reader?.read())?.value ?? new Uint8Array(0);
+  await reader?.cancel();
+  return { first, status: response.status };
+}
+
+async function whatIs(location: string): Promise<{ first: Uint8Array; status: number }> {
+  try {
+    const found = await glance(location);
+    return { first: "first" in found ? found.first : new Uint8Array(0), status: 200 };
+  } catch (error) {
+    if (error instanceof DownloadError && error.status !== undefined)
+      return { first: new Uint8Array(0), status: error.status };
+    throw error;
   }
 }
 
