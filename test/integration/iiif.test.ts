@@ -1,8 +1,9 @@
-import { writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { readFileSync, writeFileSync } from "node:fs";
+import { basename, join } from "node:path";
+import { Readable } from "node:stream";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { isFault, type Page, type PageOrFault } from "../../kernel-lib/src/sources/index.js";
-import { openSource } from "../../kernel-lib/src/sources/registry.js";
+import { detectSource, openSource } from "../../kernel-lib/src/sources/registry.js";
 import { jpeg } from "../support/material.js";
 import { Sandbox } from "../support/sandbox.js";
 import { imageServer, listen, type Running, sendFile } from "../support/servers.js";
@@ -110,6 +111,13 @@ describe("pages from a real image server", () => {
               { id: "https://example.org/c", type: "Canvas" },
             ],
           },
+          {
+            id: "r2",
+            type: "Range",
+            label: { en: ["Backwards"] },
+            items: ["c", "a", "c"].map((id) => ({ id: `https://example.org/${id}`, type: "Canvas" })),
+          },
+          { id: "r3", type: "Range", label: { en: ["Empty"] }, items: [] },
         ],
       },
     );
@@ -119,7 +127,9 @@ describe("pages from a real image server", () => {
     expect(await keys({ canvas: 1 })).toEqual(["a"]);
     expect(await keys({ canvas: "https://example.org/b" })).toEqual(["b"]);
     expect(await keys({ range: "Chapter 1" })).toEqual(["b", "c"]);
+    expect(await keys({ range: "Backwards" })).toEqual(["c", "a"]);
     await expect(collect(path, { range: "Chapter 9" })).rejects.toThrow(/Chapter 1/);
+    await expect(collect(path, { range: "Empty" })).rejects.toThrow(/none of its canvases/);
     await expect(collect(path, { canvas: 9 })).rejects.toThrow(/from 1 to 3/);
   });
 });
@@ -145,6 +155,69 @@ describe("a server that does not keep its word", () => {
     expect((await collect(path)).filter(isFault)).toEqual([]);
     // Found out once, by the first page; one request for each of the others.
     expect(old.log.length).toBeLessThanOrEqual(4 + 5);
+  });
+
+  /** A server whose images are so wide; it refuses what is wider, and whatever `refuses` says. */
+  async function made(
+    wide: (id: string) => number,
+    refuses: (path: string) => boolean = () => false,
+  ): Promise<Running> {
+    const server = await listen(async (request, response) => {
+      const [, id = "", , size = ""] = (request.url ?? "").split("/");
+      const most = wide(id);
+      const width = /^(?:full|max)$/.test(size)
+        ? most
+        : /^!/.test(size)
+          ? 60
+          : Number(/^(\d+),$/.exec(size)?.[1] ?? Infinity);
+      if (refuses(request.url ?? "") || width > most) response.writeHead(400).end();
+      else sendFile(request, response, await jpeg(1, width, width), "image/jpeg");
+    });
+    servers.push(server);
+    return server;
+  }
+
+  it("at one page gives the derivative of that page alone, with a notice", async () => {
+    const server = await made(
+      () => 300,
+      (path) => path.startsWith("/a/") && !path.includes("!60,60"),
+    );
+    const page = (id: string) =>
+      canvas(id, {
+        id: `${server.url}/${id}/full/!60,60/0/default.jpg`,
+        type: "Image",
+        width: 60,
+        height: 60,
+        service: { "@id": `${server.url}/${id}`, profile: "http://iiif.io/api/image/2/level1.json" },
+      });
+    const pages = (await collect(manifest("odd", ["a", "b", "c"].map(page)))) as Page[];
+    expect(pages.map((p) => p.width)).toEqual([60, 300, 300]);
+    expect(pages.map((p) => p.metadata.notice)).toEqual([expect.stringMatching(/60 × 60/), undefined, undefined]);
+  });
+
+  it("with one page that is too small does not make the others larger than was asked for", async () => {
+    const server = await made((id) => (id === "a" ? 100 : 300));
+    const page = (id: string) =>
+      canvas(id, {
+        id: `${server.url}/${id}/full/max/0/default.jpg`,
+        type: "Image",
+        service: [{ id: `${server.url}/${id}`, type: "ImageService3", profile: "level2" }],
+      });
+    const path = manifest("small-first", ["a", "b", "c"].map(page));
+    expect(((await collect(path, { width: 150 })) as Page[]).map((p) => p.width)).toEqual([100, 150, 150]);
+  });
+
+  it("tells its own size, where the manifest does not know it", async () => {
+    const path = manifest("unknown", [
+      {
+        ...canvas("a", { ...body3(images, "one"), id: `${images.url}/3/one/full/99,/0/default.jpg` }),
+        width: 90,
+        height: 90,
+      },
+    ]);
+    // The canvas is smaller than what is asked for, the image is not.
+    expect(((await collect(path, { width: 200 })) as Page[])[0]?.width).toBe(200);
+    expect(((await collect(path, { width: 2000 })) as Page[])[0]?.width).toBe(800);
   });
 
   it("with listed sizes only gives the largest of them", async () => {
@@ -191,6 +264,63 @@ describe("a server that does not keep its word", () => {
   });
 });
 
+/** A server of documents by path, in which `HERE` stands for its address. */
+async function library(documents: Record<string, unknown>): Promise<Running> {
+  const server = await listen((request, response) => {
+    const doc = documents[request.url ?? ""];
+    if (doc === undefined) response.writeHead(404).end();
+    else
+      response
+        .writeHead(200, { "content-type": "application/json" })
+        .end(JSON.stringify(doc).replaceAll("HERE", server.url));
+  });
+  servers.push(server);
+  return server;
+}
+const work = (name: string) => ({
+  id: `HERE/${name}`,
+  type: "Manifest",
+  items: [canvas(name, body3(images, "one"))],
+});
+const keys = (items: PageOrFault[]) => items.map((i) => (isFault(i) ? `fault ${i.fault.key}` : basename(i.key)));
+
+describe("a document", () => {
+  it("may begin with a mark of byte order", async () => {
+    const path = manifest("marked", [canvas("a", body3(images, "one"))]);
+    writeFileSync(path, `\ufeff${readFileSync(path, "utf8")}`);
+    expect((await detectSource(path)).kind).toBe("iiif");
+    expect((await collect(path)).filter(isFault)).toEqual([]);
+  });
+
+  it("on the web is asked for once, by whoever finds out what it is and whoever reads it", async () => {
+    const server = await library({ "/m": work("m") });
+    expect((await detectSource(`${server.url}/m`)).kind).toBe("iiif");
+    expect(keys(await collect(`${server.url}/m`))).toEqual(["m"]);
+    expect(server.log.map((r) => r.path)).toEqual(["/m"]);
+  });
+
+  it("that is an image is not fetched whole to find that out", async () => {
+    let asked = 0;
+    let sent = 0;
+    const endless = async function* () {
+      yield await jpeg(5);
+      for (; sent < 2000; sent++) yield Buffer.alloc(64 << 10);
+    };
+    const server = await listen((_, response) => {
+      asked += 1;
+      response.writeHead(200, { "content-type": "image/jpeg" });
+      Readable.from(endless()).pipe(response);
+    });
+    servers.push(server);
+    expect(await detectSource(`${server.url}/picture`)).toMatchObject({
+      kind: "web",
+      why: expect.stringMatching(/jpeg/),
+    });
+    expect(asked).toBe(1);
+    expect(sent).toBeLessThan(2000);
+  });
+});
+
 describe("a collection", () => {
   it("gives the pages of its manifests one after another; one that is missing is a fault", async () => {
     const documents = new Map<string, unknown>();
@@ -224,4 +354,96 @@ describe("a collection", () => {
       "https://example.org/m2",
     ]);
   });
+
+  it("from the web reads no file of this machine, and finds what it names beside it", async () => {
+    const secret = manifest("secret", [canvas("secret", body3(images, "one"))]);
+    const server = await library({
+      "/shelf/top": {
+        id: "HERE/shelf/top",
+        type: "Collection",
+        items: [
+          { id: secret, type: "Manifest" },
+          { id: `file://${secret}`, type: "Manifest" },
+          { id: "m", type: "Manifest" },
+          // What lies in the document itself has come the same way, whatever id it gives itself.
+          { id: secret, type: "Collection", items: [{ id: secret, type: "Manifest" }] },
+          { type: "Collection", items: [{ id: "secret.json", type: "Manifest" }] },
+        ],
+      },
+      "/shelf/m": { ...work("m"), items: [canvas("m", { id: "own.jpg", type: "Image" })] },
+    });
+    const items = await collect(`${server.url}/shelf/top`);
+    expect(keys(items).filter((k) => !k.startsWith("fault"))).toEqual([]);
+    // A path is one of the server's, not of this machine.
+    const paths = new Set(server.log.map((r) => r.path));
+    expect(paths).toEqual(new Set(["/shelf/top", secret, "/shelf/m", "/shelf/own.jpg", "/shelf/secret.json"]));
+    expect(items.map((i) => isFault(i) && i.fault.reason)).toContainEqual(
+      expect.stringMatching(/no address of the web/),
+    );
+  });
+
+  it("from the web is not led to a file by a redirect", async () => {
+    const secret = manifest("hidden", [canvas("hidden", body3(images, "one"))]);
+    const server = await listen((_, response) => {
+      response.writeHead(302, { location: `file://${secret}` }).end();
+    });
+    servers.push(server);
+    await expect(collect(server.url)).rejects.toThrow(/only http and https/);
+  });
+
+  it("in a file finds what it names beside it", async () => {
+    manifest("neighbour", [canvas("n", body3(images, "one"))]);
+    const path = join(box.home, "shelf.json");
+    writeFileSync(
+      path,
+      JSON.stringify({ id: "x", type: "Collection", items: [{ id: "neighbour.json", type: "Manifest" }] }),
+    );
+    expect(keys(await collect(path))).toEqual(["n"]);
+  });
+
+  it("of many pages is read to its end, and no page twice", async () => {
+    const page = (more: object) => ({ "@id": "HERE/top", "@type": "sc:Collection", ...more });
+    const server = await library({
+      "/top": page({ first: "HERE/p1", total: 3 }),
+      "/p1": page({ manifests: ["HERE/m1"], next: "HERE/p2" }),
+      "/p2": page({ manifests: ["HERE/m2"], next: { "@id": "HERE/p3" } }),
+      "/p3": page({ manifests: ["HERE/m1", "HERE/m3"], next: "HERE/p1" }),
+      "/m1": work("m1"),
+      "/m2": work("m2"),
+      "/m3": work("m3"),
+    });
+    expect(keys(await collect(`${server.url}/top`))).toEqual(["m1", "m2", "m3"]);
+    expect(server.log.length).toBe(7);
+  });
+
+  it("gives what lies in it under one and the same id, and says what it leaves out", async () => {
+    const shelf = (more: object) => ({ "@id": "HERE/top", "@type": "sc:Collection", ...more });
+    const server = await library({
+      "/top": shelf({
+        collections: [shelf({ manifests: ["HERE/m1"] }), shelf({ members: [{ "@id": "HERE/m2" }] })],
+        members: [{ "@id": "HERE/odd", "@type": "sc:Range" }],
+      }),
+      "/m1": work("m1"),
+      "/m2": work("m2"),
+    });
+    expect(keys(await collect(`${server.url}/top`))).toEqual([`fault ${server.url}/odd`, "m1", "m2"]);
+  });
+
+  it("without the range that is asked for says so", async () => {
+    const server = await library({
+      "/top": { type: "Collection", items: [{ id: "m", type: "Manifest" }] },
+      "/m": work("m"),
+    });
+    const [item, ...rest] = await collect(`${server.url}/top`, { range: "Chapter 1" });
+    expect(item && isFault(item) && item.fault.reason).toMatch(/range "Chapter 1"/);
+    expect(rest).toEqual([]);
+  });
+
+  it("of many works on a host that is none has its rows at once", async () => {
+    const path = join(box.home, "dead.json");
+    const items = Array.from({ length: 200 }, (_, i) => ({ id: `http://nowhere.invalid/${i}`, type: "Manifest" }));
+    writeFileSync(path, JSON.stringify({ id: "x", type: "Collection", items }));
+    const found = await collect(path);
+    expect(found.map((i) => isFault(i) && i.fault.key)).toEqual(items.map((i) => i.id));
+  }, 30_000);
 });

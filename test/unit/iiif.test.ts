@@ -1,70 +1,8 @@
 import { describe, expect, it } from "vitest";
-import { imageUrl, imageUrlBy, pageImages } from "../../kernel-lib/src/sources/iiif-image.js";
-import {
-  type Collection,
-  languages,
-  type Manifest,
-  preferred,
-  readPresentation,
-} from "../../kernel-lib/src/sources/iiif-read.js";
-
-const at = "https://example.org/manifest.json";
-const service2 = (id: string, more: object = {}) => ({
-  "@context": "http://iiif.io/api/image/2/context.json",
-  "@id": id,
-  profile: "http://iiif.io/api/image/2/level2.json",
-  ...more,
-});
-const service3 = (id: string, more: object = {}) => ({ id, type: "ImageService3", profile: "level2", ...more });
-const painted3 = (body: unknown, target = "c1") => [
-  { type: "AnnotationPage", items: [{ type: "Annotation", motivation: "painting", body, target }] },
-];
-const canvas3 = (id: string, body: unknown, more: object = {}) => ({
-  id,
-  type: "Canvas",
-  width: 1000,
-  height: 1500,
-  items: painted3(body, id),
-  ...more,
-});
-const manifest3 = (...items: unknown[]) => ({
-  "@context": "http://iiif.io/api/presentation/3/context.json",
-  id: at,
-  type: "Manifest",
-  label: { en: ["Title"], de: ["Titel"] },
-  items,
-});
-const canvas2 = (id: string, resource: unknown, more: object = {}) => ({
-  "@id": id,
-  "@type": "sc:Canvas",
-  label: id,
-  width: 1000,
-  height: 1500,
-  images: [{ "@type": "oa:Annotation", motivation: "sc:painting", resource, on: id }],
-  ...more,
-});
-const image2 = (id: string, service?: unknown) => ({
-  "@id": id,
-  "@type": "dctypes:Image",
-  ...(service ? { service } : {}),
-});
-const manifest2 = (canvases: unknown[], more: object = {}) => ({
-  "@context": "http://iiif.io/api/presentation/2/context.json",
-  "@id": at,
-  "@type": "sc:Manifest",
-  label: "Title",
-  sequences: [{ canvases }],
-  ...more,
-});
-
-function read(json: unknown): Manifest {
-  const doc = readPresentation(json, at);
-  if (doc?.type !== "manifest") throw new Error("It was not read as a manifest.");
-  return doc;
-}
-/** The address of each page, as it is asked for first. */
-const urls = (json: unknown, width?: number) =>
-  read(json).canvases.flatMap((c) => pageImages(c.images).taken.map((i) => imageUrl(i, width)));
+import type { Collection } from "../../kernel-lib/src/sources/iiif-collection.js";
+import { imageUrl, listedUrl } from "../../kernel-lib/src/sources/iiif-image.js";
+import { languages, preferred, readPresentation } from "../../kernel-lib/src/sources/iiif-read.js";
+import { at, canvas2, canvas3, image2, manifest2, manifest3, read, service2, service3, urls } from "../support/iiif.js";
 
 describe("a manifest is read", () => {
   it.each<[string, unknown, 2 | 3, number]>([
@@ -201,32 +139,6 @@ describe("a manifest is read", () => {
     expect(urls(manifest3(annotations(["c#xywh=0,0,10,10", "c", "c#xywh=5,5,10,10"])))).toEqual(["1.jpg"]);
     expect(urls(manifest3(annotations(["c#xywh=0,0,10,10", "c#xywh=5,5,10,10"])))).toEqual(["0.jpg", "1.jpg"]);
   });
-
-  it("with the canvases of its ranges, nested ones too", () => {
-    const doc = read({
-      ...manifest2([]),
-      structures: [
-        { "@id": "r1", "@type": "sc:Range", label: "All", ranges: ["r2"], canvases: ["a"] },
-        { "@id": "r2", "@type": "sc:Range", label: "Part", canvases: ["b#xywh=1,2,3,4"] },
-      ],
-    });
-    expect(doc.ranges.get("r1")?.canvases).toEqual(["a", "b"]);
-    const nested = read({
-      ...manifest3(),
-      structures: [
-        {
-          id: "r",
-          type: "Range",
-          items: [
-            { id: "a", type: "Canvas" },
-            { id: "s", type: "Range", items: [{ type: "SpecificResource", source: "b" }] },
-          ],
-        },
-      ],
-    });
-    expect(nested.ranges.get("r")?.canvases).toEqual(["a", "b"]);
-    expect(nested.ranges.get("s")?.canvases).toEqual(["b"]);
-  });
 });
 
 describe("a collection is read", () => {
@@ -318,7 +230,7 @@ describe("the address of an image", () => {
     expect(urls(manifest3(canvas3("c", body)))).toEqual(["https://i.example/x/1,2,3,4/max/90/default.jpg"]);
   });
 
-  it("of at most so many pixels: made by the service, or the nearest that a level 0 service lists", () => {
+  it("of at most so many pixels: made by the service, or listed by one of level 0", () => {
     const sizes = [
       { width: 200, height: 300 },
       { width: 400, height: 600 },
@@ -328,10 +240,10 @@ describe("the address of an image", () => {
       urls(manifest3(canvas3("c", { id: "x", type: "Image", width: 1000, height: 1500, service })), 300)[0];
     expect(width(service3("https://i.example/x"))).toBe("https://i.example/x/full/300,/0/default.jpg");
     expect(width(service3("https://i.example/x", { profile: "level0", sizes }))).toBe(
-      "https://i.example/x/full/400,600/0/default.jpg",
+      "https://i.example/x/full/200,300/0/default.jpg",
     );
     expect(width(service2("https://i.example/x", { profile: "http://iiif.io/api/image/2/level0.json", sizes }))).toBe(
-      "https://i.example/x/full/400,/0/default.jpg",
+      "https://i.example/x/full/200,/0/default.jpg",
     );
   });
 
@@ -342,8 +254,9 @@ describe("the address of an image", () => {
       ),
     ).canvases[0]?.images[0];
     if (image === undefined) throw new Error("no image");
-    expect(imageUrlBy("other size word", image, undefined)).toBe("https://i.example/x/full/max/0/default.jpg");
-    expect(imageUrlBy("other quality word", image, undefined)).toBe("https://i.example/x/full/full/0/native.jpg");
-    expect(imageUrlBy("own address", image, undefined)).toBe("https://i.example/own.jpg");
+    const by = (size: "usual" | "other", quality: "usual" | "other") => imageUrl(image, undefined, { size, quality });
+    expect(by("other", "usual")).toBe("https://i.example/x/full/max/0/default.jpg");
+    expect(by("usual", "other")).toBe("https://i.example/x/full/full/0/native.jpg");
+    expect(listedUrl(image, undefined)).toBeUndefined();
   });
 });

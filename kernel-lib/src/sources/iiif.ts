@@ -1,32 +1,16 @@
 /** IIIF manifests and collections, of Presentation 2 and 3, from the web or a file: one page for each canvas with an image. */
-import { readFile, stat } from "node:fs/promises";
-import { basename, resolve } from "node:path";
+import { basename } from "node:path";
 import { errorData, SourceError, UsageError } from "../errors.js";
 import type { Fault, Json, SourceSpec } from "../protocol.js";
-import { DownloadError, Downloader, httpUrl } from "./download.js";
-import { imageUrl, imageUrlBy, pageImages, WAYS, type Way } from "./iiif-image.js";
-import {
-  type Canvas,
-  type CanvasImage,
-  type Collection,
-  type ImageService,
-  type Manifest,
-  preferred,
-  readPresentation,
-  readService,
-} from "./iiif-read.js";
-import {
-  faultFrom,
-  type Inspection,
-  type PageOrFault,
-  type PagesOptions,
-  type Source,
-  type SourceType,
-} from "./index.js";
+import type { Downloader } from "./download.js";
+import { glance, isNamedAsPicture } from "./glance.js";
+import type { Collection } from "./iiif-collection.js";
+import { ImageFetcher } from "./iiif-fetch.js";
+import { imageUrl, located, pageImages, shownSize } from "./iiif-image.js";
+import { type Canvas, type Manifest, preferred, readPresentation } from "./iiif-read.js";
+import { isWeb, loadDocument, manifestsOf, readJson } from "./iiif-walk.js";
+import type { Inspection, PageOrFault, PagesOptions, Source, SourceType } from "./index.js";
 import { REMOTE_OPTIONS, type RemoteImage, remoteOptions, remotePages } from "./remote.js";
-
-/** Collections inside collections, at most. */
-const DEPTH = 8;
 
 interface IiifOptions {
   width?: number;
@@ -42,13 +26,13 @@ export const iiif: SourceType = {
     width: "at most so many pixels across; default the largest size that the server gives",
     language: "language of labels where there are several, such as de; default English, then any",
     canvas: "only these canvases: ids, or numbers and ranges of numbers such as 1-3,7",
-    range: "only the canvases of this range: its id or label",
+    range: "only the canvases of this range, in its own order: its id or label",
     ...REMOTE_OPTIONS,
   },
   async open(spec) {
     const options = readOptions(spec);
     const { downloader, strict } = remoteOptions(spec.options);
-    const doc = readPresentation(await load(spec.location, downloader), spec.location);
+    const doc = readPresentation(await loadDocument(spec.location, downloader), spec.location);
     if (doc === undefined)
       throw new SourceError(
         `${spec.location} is no IIIF manifest or collection.`,
@@ -57,10 +41,10 @@ export const iiif: SourceType = {
     return new IiifSource(spec.location, doc, options, downloader, strict);
   },
   async detect(location) {
-    const web = /^https?:\/\//i.test(location);
+    const web = isWeb(location);
     if (!web && !/\.json$/i.test(location)) return { score: 0, why: "neither an address nor a .json file" };
     try {
-      const json = web ? await peek(location) : JSON.parse(await readFile(location, "utf8"));
+      const json = web ? await peek(location) : await readJson(location);
       const doc = json === undefined ? undefined : readPresentation(json, location);
       if (doc === undefined) return { score: 0, why: "it holds no IIIF manifest or collection" };
       return { score: 1, why: `it is a IIIF ${doc.type} of version ${doc.version}` };
@@ -70,23 +54,11 @@ export const iiif: SourceType = {
   },
 };
 
-/** The document at an address, unless it is an image or page by its beginning: then it is not fetched whole. */
+/** The document at an address, unless it is an image or page by its name or beginning. */
 async function peek(location: string): Promise<unknown> {
-  const path = httpUrl(location).pathname;
-  if (/\.(jpe?g|png|tiff?|webp|gif|jp2|pdf)$/i.test(path)) return undefined;
-  return new Downloader({ maxBytes: 64 << 20 }).json(location);
-}
-
-async function load(location: string, downloader: Downloader, signal?: AbortSignal): Promise<unknown> {
-  if (/^https?:\/\//i.test(location)) return downloader.json(location, signal === undefined ? {} : { signal });
-  const path = resolve(location);
-  if (!(await stat(path).catch(() => undefined))?.isFile())
-    throw new SourceError(`There is no file ${path}.`, "Check the path of the manifest.");
-  try {
-    return JSON.parse(await readFile(path, "utf8"));
-  } catch (cause) {
-    throw new SourceError(`${path} holds no JSON.`, "Save the manifest again.", { cause });
-  }
+  if (isNamedAsPicture(location)) return undefined;
+  const found = await glance(location);
+  return "json" in found ? found.json : undefined;
 }
 
 function readOptions(spec: SourceSpec): IiifOptions {
@@ -114,9 +86,15 @@ function readOptions(spec: SourceSpec): IiifOptions {
   };
 }
 
+/** A manifest, the canvases of it that were chosen, and the address that relative ones in it belong to. */
+interface Work {
+  manifest: Manifest;
+  base: string;
+  chosen: Chosen[];
+}
+
 /** A canvas that was chosen, within its manifest. */
 interface Chosen {
-  manifest: Manifest;
   /** Counts from 1 within the manifest, whatever was left out. */
   number: number;
   canvas: Canvas;
@@ -129,10 +107,6 @@ class IiifSource implements Source {
   readonly #options: IiifOptions;
   readonly #downloader: Downloader;
   readonly #strict: boolean;
-  /** What worked with a host, and the page that finds it out, for which the others wait; infos of services that were asked. */
-  readonly #ways = new Map<string, Way>();
-  readonly #finding = new Map<string, Promise<unknown>>();
-  readonly #infos = new Map<string, Promise<ImageService | undefined>>();
 
   constructor(
     location: string,
@@ -148,65 +122,12 @@ class IiifSource implements Source {
     this.#strict = strict;
   }
 
-  /** Manifests one after another: of a collection each is fetched when its turn comes. */
-  async *#manifests(signal?: AbortSignal): AsyncGenerator<Manifest | { fault: Fault }> {
-    const seen = new Set<string>([this.#doc.id, this.#location]);
-    const walk = async function* (
-      self: IiifSource,
-      doc: Manifest | Collection,
-      depth: number,
-    ): AsyncGenerator<Manifest | { fault: Fault }> {
-      if (doc.type === "manifest") {
-        yield doc;
-        return;
-      }
-      for (const member of doc.members) {
-        if (signal?.aborted) return;
-        if (seen.has(member.id)) continue;
-        seen.add(member.id);
-        const fault = (reason: string, fix: string) => ({
-          fault: { key: member.id, source: self.#location, reason, fix },
-        });
-        if (depth >= DEPTH) {
-          yield fault(`It lies more than ${DEPTH} collections deep.`, "Name it as a source of its own.");
-          continue;
-        }
-        try {
-          const json = member.inline ?? (await load(member.id, self.#downloader, signal));
-          const inner = readPresentation(json, member.id);
-          if (inner === undefined) yield fault("It is no IIIF manifest or collection.", "Open it in a browser.");
-          else yield* walk(self, inner, depth + 1);
-        } catch (error) {
-          if (signal?.aborted) return;
-          yield faultFrom(error, { key: member.id, source: self.#location }, "Try again later.");
-        }
-      }
-    };
-    yield* walk(this, this.#doc, 0);
-  }
-
   /** The canvases of a manifest that were asked for. Throws SourceError for a selection that leads nowhere. */
   #chosen(manifest: Manifest): Chosen[] {
-    const all = manifest.canvases.map((canvas, i) => ({ manifest, number: i + 1, canvas }));
+    const all = manifest.canvases.map((canvas, i) => ({ number: i + 1, canvas }));
     const { canvas: wanted, range } = this.#options;
     let found = all;
-    if (range !== undefined) {
-      const match =
-        manifest.ranges.get(range) ??
-        [...manifest.ranges.values()].find((r) => Object.values(r.label).flat().includes(range));
-      if (match === undefined && this.#doc.type === "manifest")
-        throw new SourceError(
-          `${this.#location} has no range ${JSON.stringify(range)}.`,
-          manifest.ranges.size === 0
-            ? "It has none at all."
-            : `It has: ${[...manifest.ranges]
-                .slice(0, 12)
-                .map(([id, r]) => preferred(r.label) ?? id)
-                .join(", ")}.`,
-        );
-      const ids = new Set(match?.canvases ?? []);
-      found = found.filter((c) => ids.has(c.canvas.id));
-    }
+    if (range !== undefined) found = this.#inRange(manifest, range, all);
     if (wanted !== undefined) {
       const isWanted = selection(wanted);
       found = found.filter((c) => isWanted(c.number, c.canvas.id));
@@ -219,6 +140,30 @@ class IiifSource implements Source {
     return found;
   }
 
+  /** The canvases of a range, in its order, each once. */
+  #inRange(manifest: Manifest, range: string, all: readonly Chosen[]): Chosen[] {
+    const { ranges } = manifest;
+    const match = ranges.get(range) ?? [...ranges.values()].find((r) => Object.values(r.label).flat().includes(range));
+    const byId = new Map<string, Chosen[]>();
+    for (const c of all) byId.set(c.canvas.id, [...(byId.get(c.canvas.id) ?? []), c]);
+    const found = match?.canvases.flatMap((id) => byId.get(id) ?? []) ?? [];
+    if (found.length > 0 || this.#doc.type === "collection") return found;
+    if (match !== undefined)
+      throw new SourceError(
+        `The range ${JSON.stringify(range)} of ${this.#location} holds none of its canvases.`,
+        "Choose canvases by their numbers, with the option canvas.",
+      );
+    throw new SourceError(
+      `${this.#location} has no range ${JSON.stringify(range)}.`,
+      ranges.size === 0
+        ? "It has none at all."
+        : `It has: ${[...ranges]
+            .slice(0, 12)
+            .map(([id, r]) => preferred(r.label) ?? id)
+            .join(", ")}.`,
+    );
+  }
+
   async count(): Promise<number | undefined> {
     // A collection would have to be fetched whole.
     if (this.#doc.type === "collection") return undefined;
@@ -227,26 +172,22 @@ class IiifSource implements Source {
 
   async inspect(options: { signal?: AbortSignal } = {}): Promise<Inspection> {
     const found: Inspection = { kind: this.kind, version: String(this.#doc.version), pages: [], skipped: [] };
-    for await (const manifest of this.#manifests(options.signal)) {
-      if ("fault" in manifest) {
-        found.skipped.push({ key: manifest.fault.key, reason: manifest.fault.reason });
+    for await (const item of this.#works(options.signal)) {
+      if ("fault" in item) {
+        found.skipped.push({ key: item.fault.key, reason: item.fault.reason });
         continue;
       }
-      for (const chosen of this.#chosen(manifest)) {
-        const { canvas } = chosen;
-        const { taken } = pageImages(canvas.images);
+      const { manifest, base, chosen } = item;
+      for (const { canvas } of chosen) {
         for (const reason of notices(canvas)) found.skipped.push({ key: canvas.id, reason });
-        for (const [i, image] of taken.entries()) {
-          const url = imageUrl(image, this.#options.width);
+        for (const [i, image] of pageImages(canvas.images).taken.entries()) {
+          const url = imageUrl(located(image, base), this.#options.width);
           const label = preferred(canvas.label, this.#options.language);
-          const width = image.service?.width ?? image.width ?? canvas.width;
-          const height = image.service?.height ?? image.height ?? canvas.height;
           found.pages.push({
             key: keyOf(canvas, i),
             ...(url === undefined ? {} : { url }),
             ...(label === undefined ? {} : { label }),
-            ...(width === undefined ? {} : { width }),
-            ...(height === undefined ? {} : { height }),
+            ...shownSize(image),
           });
         }
       }
@@ -260,15 +201,43 @@ class IiifSource implements Source {
     yield* remotePages(this.#images(options.signal), this.#downloader, { ...options, strict: this.#strict });
   }
 
-  async *#images(signal?: AbortSignal): AsyncGenerator<RemoteImage | { fault: Fault }> {
-    for await (const manifest of this.#manifests(signal)) {
-      if ("fault" in manifest) {
-        yield manifest;
+  /** Each manifest with what was chosen of it. */
+  async *#works(signal?: AbortSignal): AsyncGenerator<Work | { fault: Fault }> {
+    const { range, canvas } = this.#options;
+    let isEmpty = true;
+    for await (const item of manifestsOf(this.#doc, this.#location, this.#downloader, signal)) {
+      if ("fault" in item) {
+        yield item;
         continue;
       }
+      const { manifest } = item;
+      const chosen = this.#chosen(manifest);
+      if (chosen.length > 0) isEmpty = false;
+      // A saved manifest knows where it is from; one on the web may say what it likes.
+      yield { manifest, base: isWeb(item.base) ? item.base : manifest.id, chosen };
+    }
+    if (isEmpty && !signal?.aborted && (range ?? canvas) !== undefined)
+      yield {
+        fault: {
+          key: this.#location,
+          source: this.#location,
+          reason: `No manifest of it has ${range === undefined ? "such a canvas" : `a range ${JSON.stringify(range)} with such canvases`}.`,
+          fix: "Look at one of its manifests with `yale source inspect`.",
+        },
+      };
+  }
+
+  async *#images(signal?: AbortSignal): AsyncGenerator<RemoteImage | { fault: Fault }> {
+    const fetcher = new ImageFetcher(this.#downloader, this.#options.width);
+    for await (const item of this.#works(signal)) {
+      if ("fault" in item) {
+        yield item;
+        continue;
+      }
+      const { manifest, base, chosen } = item;
       const about = aboutManifest(manifest, this.#options.language);
       let page = 0;
-      for (const { canvas, number } of this.#chosen(manifest)) {
+      for (const { canvas, number } of chosen) {
         const { taken, left } = pageImages(canvas.images);
         for (const [i, image] of taken.entries()) {
           page += 1;
@@ -279,73 +248,18 @@ class IiifSource implements Source {
           if (canvas.width !== undefined && canvas.height !== undefined)
             metadata.canvasSize = [canvas.width, canvas.height];
           if (canvas.metadata.length > 0) metadata.canvasMetadata = canvas.metadata as unknown as Json;
+          const asked = located(image, base);
           yield {
             key: keyOf(canvas, i),
             source: manifest.id,
             page,
             ...(Object.keys(canvas.label).length === 0 ? {} : { label: canvas.label }),
             metadata,
-            fetch: (s) => this.#fetch(image, s),
+            fetch: (s) => fetcher.fetch(asked, s),
           };
         }
       }
     }
-  }
-
-  /** Asks for an image in every way that may work, and remembers what did: once for a host, not once a page. */
-  async #fetch(image: CanvasImage, signal?: AbortSignal): ReturnType<RemoteImage["fetch"]> {
-    const host = hostOf(image);
-    if (image.service === undefined || this.#ways.has(host)) return this.#ask(image, host, signal);
-    const finding = this.#finding.get(host);
-    if (finding !== undefined) {
-      await finding;
-      return this.#ask(image, host, signal);
-    }
-    const asking = this.#ask(image, host, signal);
-    this.#finding.set(
-      host,
-      asking.catch(() => this.#finding.delete(host)),
-    );
-    return asking;
-  }
-
-  async #ask(image: CanvasImage, host: string, signal?: AbortSignal): ReturnType<RemoteImage["fetch"]> {
-    const wanted = { as: "image", ...(signal === undefined ? {} : { signal }) } as const;
-    const worked = this.#ways.get(host);
-    const ways = worked === undefined ? WAYS : [worked, ...WAYS.filter((w) => w !== worked)];
-    let first: unknown;
-    const tried = new Set<string>();
-    for (const way of ways) {
-      const info = way === "listed size" ? await this.#info(image, signal) : undefined;
-      const url = imageUrlBy(way, image, this.#options.width, info);
-      if (url === undefined || tried.has(url)) continue;
-      tried.add(url);
-      try {
-        const entry = await this.#downloader.get(url, wanted);
-        this.#ways.set(host, way);
-        return entry;
-      } catch (error) {
-        first ??= error;
-        const status = error instanceof DownloadError ? error.status : undefined;
-        // Words of the Image API that a server does not know are answered so; any other failure has another cause.
-        if (![400, 404, 405, 406, 501].includes(status ?? 0)) throw error;
-      }
-    }
-    throw first ?? new DownloadError("The canvas names no address of an image.", "Tell the keepers of the manifest.");
-  }
-
-  #info(image: CanvasImage, signal?: AbortSignal): Promise<ImageService | undefined> {
-    const { service } = image;
-    if (service === undefined) return Promise.resolve(undefined);
-    let info = this.#infos.get(service.id);
-    if (info === undefined) {
-      info = this.#downloader
-        .json(`${service.id}/info.json`, signal === undefined ? {} : { signal })
-        .then((json) => readService(json as { [key: string]: unknown }, ""))
-        .catch(() => undefined);
-      this.#infos.set(service.id, info);
-    }
-    return info;
   }
 }
 
@@ -377,14 +291,6 @@ function aboutManifest(manifest: Manifest, language: readonly string[]): { [key:
     ...(manifest.viewingDirection === undefined ? {} : { viewingDirection: manifest.viewingDirection }),
     ...(manifest.metadata.length === 0 ? {} : { manifestMetadata: manifest.metadata as unknown as Json }),
   };
-}
-
-function hostOf(image: CanvasImage): string {
-  try {
-    return new URL(image.service?.id ?? image.id ?? "").host;
-  } catch {
-    return "";
-  }
 }
 
 /** `1-3,7`, `12`, or ids. */
