@@ -110,6 +110,11 @@ describe("a range holds", () => {
     expect(parts(book3(["a", "b", "c"], [range3("r", [page("c"), page("a"), page("c")])]))).toEqual({ r: ["c", "a"] });
   });
 
+  it("all that is written under its id, where that is several things", () => {
+    const inner = range3("r", [page("b")]);
+    expect(parts(book3(["a", "b"], [range3("r", [page("a"), inner])]))).toEqual({ r: ["a", "b"] });
+  });
+
   it("no end, where ranges hold each other", () => {
     const found = parts(
       book2(

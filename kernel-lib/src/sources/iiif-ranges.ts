@@ -30,11 +30,12 @@ export function readRanges(structures: unknown, known: ReadonlySet<string>): Map
   });
   for (const range of found) {
     const written = all.get(names.get(range) ?? "");
-    if (written === undefined || written.parts.length > 0) continue;
-    written.parts = partsOf(range, names, all, known);
+    const parts = partsOf(range, names, all, known);
+    if (written === undefined || parts.length === 0) continue;
     // What only refers to a range may call it otherwise; its own label is where its parts are.
     const label = languages(range.label);
-    if (written.parts.length > 0 && Object.keys(label).length > 0) written.label = label;
+    if (written.parts.length === 0 && Object.keys(label).length > 0) written.label = label;
+    written.parts.push(...parts);
   }
   const ranges = new Map<string, Range>();
   for (const [id, { label }] of all) {
