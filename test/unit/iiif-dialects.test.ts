@@ -106,6 +106,7 @@ describe("an image of at most so many pixels across", () => {
     expect(shown(part("100,100,500,600"))).toEqual({ width: 500, height: 600 });
     expect(shown(part("3900,0,500,600", 90))).toEqual({ width: 600, height: 100 });
     expect(shown(part("full", 180))).toEqual({ width: 4000, height: 6000 });
+    expect(shown(part("pct:some,0,10,10"))).toEqual({});
   });
 });
 
@@ -255,6 +256,17 @@ describe("a collection", () => {
   it("goes on at its first and its next page", () => {
     expect(collection({ first: "p1" }).more.map((m) => m.id)).toEqual(["p1"]);
     expect(collection({ manifests: ["m"], next: { "@id": "p2" } }).more.map((m) => m.id)).toEqual(["p2"]);
+  });
+
+  it("holds what its lists of manifests and collections hold, whatever that calls itself", () => {
+    const found = collection({
+      manifests: [{ "@id": "m", "@type": "sc:Object" }],
+      collections: [{ "@id": "c", "@type": "x:Shelf" }],
+    });
+    expect(found.members.map((m) => [m.id, m.kind])).toEqual([
+      ["m", "manifest"],
+      ["c", "collection"],
+    ]);
   });
 
   it("says what it leaves out", () => {

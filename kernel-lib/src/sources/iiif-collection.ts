@@ -25,6 +25,10 @@ export interface Collection {
   skipped: { key: string; reason: string }[];
 }
 
+const KINDS: ReadonlyMap<string, Member["kind"]> = new Map([
+  ["Manifest", "manifest"],
+  ["Collection", "collection"],
+]);
 /** Lists by which a collection is known even if it says no type. */
 const LISTS = ["manifests", "members", "collections"] as const;
 
@@ -46,7 +50,8 @@ export function readCollection(doc: Node, address: string, version: 2 | 3): Coll
   const members: Member[] = [];
   const skipped: Collection["skipped"] = [];
   let number = 0;
-  const add = (values: unknown, fallback: Member["kind"] | undefined) => {
+  /** `isSure`: the list itself says what is in it, whatever type that names. */
+  const add = (values: unknown, fallback?: Member["kind"], isSure = false) => {
     for (const value of list(values)) {
       number += 1;
       const item = node(value) ?? {};
@@ -54,14 +59,9 @@ export function readCollection(doc: Node, address: string, version: 2 | 3): Coll
       const own = referenceOf(value);
       const key = own ?? `${id}#item=${number}`;
       const whole = isWhole(item);
-      const kind =
-        type === "Collection"
-          ? "collection"
-          : type === "Manifest"
-            ? "manifest"
-            : type !== ""
-              ? undefined
-              : (fallback ?? (whole ? "manifest" : undefined));
+      // What lies here whole need not say its type: it is read, and tells.
+      const untyped = fallback ?? (whole ? "manifest" : undefined);
+      const kind = KINDS.get(type) ?? (type === "" || isSure ? untyped : undefined);
       if (kind === undefined)
         skipped.push({
           key,
@@ -71,10 +71,10 @@ export function readCollection(doc: Node, address: string, version: 2 | 3): Coll
       else members.push({ id: key, kind, label: languages(item.label), ...(whole ? { inline: item } : {}) });
     }
   };
-  add(doc.items, undefined);
+  add(doc.items);
   add(doc.members, "manifest");
-  add(doc.manifests, "manifest");
-  add(doc.collections, "collection");
+  add(doc.manifests, "manifest", true);
+  add(doc.collections, "collection", true);
   return {
     type: "collection",
     version,

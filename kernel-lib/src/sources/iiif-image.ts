@@ -62,15 +62,15 @@ function partSize({ width, height, region = "full" }: CanvasImage): Size {
   // What lies beyond the edge is not sent.
   const within = (from: number, length: number, all: number | undefined) =>
     all === undefined ? length : Math.min(length, all - from);
-  if (!region.startsWith("pct:")) {
-    const part = { width: within(x, w, width), height: within(y, h, height) };
-    return part.width > 0 && part.height > 0 ? part : {};
-  }
-  if (width === undefined || height === undefined) return {};
-  return {
-    width: Math.round((within(x, w, 100) / 100) * width),
-    height: Math.round((within(y, h, 100) / 100) * height),
-  };
+  const percent = region.startsWith("pct:");
+  if (percent && (width === undefined || height === undefined)) return {};
+  const part = percent
+    ? {
+        width: Math.round((within(x, w, 100) / 100) * (width ?? 0)),
+        height: Math.round((within(y, h, 100) / 100) * (height ?? 0)),
+      }
+    : { width: within(x, w, width), height: within(y, h, height) };
+  return part.width > 0 && part.height > 0 ? part : {};
 }
 
 /** Degrees clockwise. */
