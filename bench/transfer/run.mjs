@@ -16,6 +16,8 @@ const root = dirname(dirname(here));
 const tools = join(root, ".yale", "bench");
 const MIB = 2 ** 20;
 const PARAMIKO = "5.1.0";
+/** No rival, but what ours stands on: it has no trees. */
+const ONE_FILE = "ssh2's own fastPut, fastGet";
 
 const { values } = parseArgs({
   options: {
@@ -85,6 +87,7 @@ function clients(place) {
   return new Map([
     ...(existsSync(binding()) ? [["Yale Jobs, ssh2 native", ours([])]] : []),
     ["Yale Jobs, ssh2 plain", ours(["--require", join(here, "no-native.cjs")])],
+    [ONE_FILE, (way, from, to) => json([process.execPath, join(here, "ssh2-fast.cjs"), ...at, way, from, to])],
     ["sftp (chacha20, its default)", sftp([])],
     ["sftp (aes128-gcm)", sftp(gcm)],
     ["scp (chacha20, its default)", scp([])],
@@ -138,6 +141,7 @@ async function measure(place, what, way) {
   for (let round = 0; round < rounds; round++)
     for (const [name, client] of clients(place)) {
       const many = what === "small";
+      if (many && name === ONE_FILE) continue;
       const slow = many && place.far && !name.startsWith("Yale");
       // One capped measurement is enough: it is some hundredfold slower, and always as slow.
       if (slow && round > 0) continue;
@@ -170,6 +174,7 @@ function table(title, measured) {
   for (const name of names) {
     const cells = columns.map((column) => {
       const r = measured.get(column).get(name);
+      if (r === undefined) return "–";
       return `${r.rate.toFixed(r.rate < 10 ? 2 : 0)}${r.all ? "" : " (capped)"}`;
     });
     lines.push(`| ${name} | ${cells.join(" | ")} |`);
