@@ -16,6 +16,10 @@ class Temporary(Exception):
     """The server is there and could not answer this time."""
 
 
+class Broken(Temporary):
+    """An answer of 5xx: of this page, or of an engine that has just died with all that was in flight."""
+
+
 class Timeout(Temporary):
     """No answer within the time for a page."""
 
@@ -69,7 +73,7 @@ class Client:
                 raise WrongServer(words)
             if 400 <= status < 500 and status not in (408, 409, 425, 429):
                 raise Permanent(f"refused: {words}")
-            raise Temporary(words)
+            raise Broken(words) if status >= 500 else Temporary(words)
         try:
             found = response.json()
             choice = found["choices"][0]

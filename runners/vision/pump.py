@@ -20,7 +20,7 @@ from common.output import Output
 from common.progress import Progress
 
 from . import faults, gpu
-from .client import Answer, Client, Lost, Permanent, Temporary, Timeout
+from .client import Answer, Broken, Client, Lost, Permanent, Temporary, Timeout
 from .images import BadImage, Prepared, prepare
 from .model import Mode, Model, Parsed
 from .server import Server
@@ -311,6 +311,10 @@ class Pump:
             lost = error
         except Timeout as error:
             if await self._server.healthy():
+                raise
+            lost = Lost(str(error), sent=True)
+        except Broken as error:
+            if not self._server.ours or (await self._server.stays_healthy() and self._server.generation == generation):
                 raise
             lost = Lost(str(error), sent=True)
         if self.stopping:

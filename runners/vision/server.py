@@ -126,6 +126,14 @@ class Server:
                 return answer.status_code == 200
         return False
 
+    async def stays_healthy(self) -> bool:
+        """False if it is going down: an engine that died answers 500 first, then its `/health` turns, then it ends."""
+        for wait in (0.0, 0.25, 0.5, 0.75):
+            await asyncio.sleep(wait)
+            if self._gone() or not await self.healthy():
+                return False
+        return True
+
     def headers(self) -> dict[str, str]:
         """What every request carries."""
         return {"Authorization": f"Bearer {self.key}"} if self.key else {}

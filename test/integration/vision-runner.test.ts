@@ -28,6 +28,9 @@ interface Step {
   status?: number;
   message?: string;
   crash?: true;
+  dies?: number;
+  hangs?: true;
+  seconds?: number;
   until?: string;
 }
 type Behaviour = { [page: string]: Step[] | string };
@@ -404,6 +407,15 @@ describe("the runner for vision models", () => {
 
   it("sets the page aside that ends the server twice, and no other", async () => {
     const run = new Run("poison", { 3: [{ crash: true }] }, { batchSize: 4 });
+    expect(await run.end()).toBe(3);
+    const rows = await run.results();
+    expect(rows.map((r) => r.error?.slice(0, 6) ?? null)).toEqual([null, null, "poison", null, null, null]);
+    expect(run.asked().filter((p) => p === 3)).toHaveLength(2);
+    expect(run.requests().filter((r) => r.start !== undefined)).toHaveLength(3);
+  });
+
+  it("sets the page aside that kills the engine twice, where a server answers all in flight with 500 before it ends", async () => {
+    const run = new Run("engine", { all: [{ seconds: 0.4 }], 3: [{ dies: 0.2 }] }, { batchSize: 6 });
     expect(await run.end()).toBe(3);
     const rows = await run.results();
     expect(rows.map((r) => r.error?.slice(0, 6) ?? null)).toEqual([null, null, "poison", null, null, null]);

@@ -2,6 +2,9 @@
 
 FAKE_VLLM_PLAN is a JSON file: for each page (by the width of its image: 28 * (10 + page)) what to do at the first request,
 the second …; the last is for all that follow. `start` is what to do at the start. FAKE_VLLM_LOG gets a line a request.
+
+A page with `dies` ends the engine as it was read in vLLM: all that is in flight gets a 500, `/health` turns to 503, and the
+process ends a moment later. With `hangs` nothing is answered any more, and `/health` stays good.
 """
 
 import base64
@@ -18,6 +21,8 @@ from PIL import Image
 PLAN = json.load(open(os.environ["FAKE_VLLM_PLAN"]))
 LOG = os.environ["FAKE_VLLM_LOG"]
 LOCK = threading.Lock()
+DEAD = threading.Event()
+HUNG = threading.Event()
 
 
 def flag(name, default):
@@ -61,7 +66,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self):
         if self.path == "/health":
-            return self.say(200, {})
+            return self.say(503 if DEAD.is_set() else 200, {})
         self.say(200, {"object": "list", "data": [{"id": SERVED}]})
 
     def do_POST(self):
@@ -97,6 +102,14 @@ class Handler(BaseHTTPRequestHandler):
             time.sleep(0.02)
         if "crash" in step:
             os._exit(1)
+        if "dies" in step and not DEAD.is_set():
+            time.sleep(step["dies"])
+            DEAD.set()
+            threading.Timer(0.5, os._exit, [0]).start()
+        if "hangs" in step:
+            HUNG.set()
+        while HUNG.is_set():
+            time.sleep(0.1)
         if "status" in step:
             return self.refuse(step["status"], step.get("message", "It was told to."))
         text = step.get("text", cells(page) if "bbox" in prompt else f"Text of page {page}.")
@@ -106,7 +119,8 @@ class Handler(BaseHTTPRequestHandler):
             ],
             "usage": {"prompt_tokens": 100, "completion_tokens": len(text) // 4},
         }
-        time.sleep(step.get("seconds", 0))
+        if DEAD.wait(step.get("seconds", 0)):
+            return self.refuse(500, "EngineCore encountered an issue. See stack trace (above) for the root cause.")
         try:
             self.say(200, answer)
         except OSError:
