@@ -7,6 +7,7 @@ what the model was trained on, and are not to be changed.
 from __future__ import annotations
 
 import json
+import math
 import re
 from html.parser import HTMLParser
 from typing import Any, Optional
@@ -53,23 +54,28 @@ def read_cells(answer: str) -> tuple[list[Cell], bool]:
     text = unfenced(answer).strip()
     for mended, candidate in ((False, text), (True, _backslashes(text))):
         try:
-            found = json.loads(candidate, strict=not mended)
-        except ValueError:
+            found = json.loads(candidate, strict=not mended, parse_int=_integer)
+        except (ValueError, RecursionError):
             continue
         return _cells_of(found, answer), mended or text != answer.strip()
     cells: list[Cell] = []
     rest = _backslashes(text).lstrip("[ \t\r\n")
-    decoder = json.JSONDecoder(strict=False)
+    decoder = json.JSONDecoder(strict=False, parse_int=_integer)
     while rest.startswith("{"):
         try:
             cell, end = decoder.raw_decode(rest)
-        except ValueError:
+        except (ValueError, RecursionError):
             break
         cells.append(cell)
         rest = rest[end:].lstrip(", \t\r\n")
     if rest.strip("] \t\r\n") != "" or not cells:
         raise Fault("unparsable", f"unparsable: the layout is no JSON after {len(cells)} cells", answer)
     return _cells_of(cells, answer), True
+
+
+def _integer(digits: str) -> float:
+    """Without Python's limit on the digits of an integer, past which the whole answer would be no JSON."""
+    return int(digits) if len(digits) < 20 else float(digits)
 
 
 def _backslashes(text: str) -> str:
@@ -112,11 +118,16 @@ def to_layout(cells: list[Cell], page: Prepared) -> list[Cell]:
 
 def _box(given: Any, x: float, y: float, page: Prepared) -> Optional[list[int]]:
     numbers = isinstance(given, list) and len(given) == 4
-    if not numbers or not all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in given):
+    if not numbers or not all(_is_place(v) for v in given):
         return None
     left, right = sorted((min(max(round(v * x), 0), page.width) for v in given[0::2]))
     top, bottom = sorted((min(max(round(v * y), 0), page.height) for v in given[1::2]))
     return [left, top, right, bottom] if right > left and bottom > top else None
+
+
+def _is_place(value: Any) -> bool:
+    """JSON of models knows NaN and Infinity, and numbers that are infinite."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def to_markdown(layout: list[Cell]) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -214,7 +215,7 @@ class Pump:
             info.update(tokensIn=page.tokens_in, tokensOut=page.tokens_out)
         info["time"] = datetime.now(timezone.utc).isoformat(timespec="seconds").replace("+00:00", "Z")
         layout = None if parsed is None or parsed.layout is None else json.dumps(parsed.layout, ensure_ascii=False)
-        return {
+        row = {
             "key": page.key,
             "source": page.row.get("source") or "",
             "page": int(page.row.get("page") or 0),
@@ -229,6 +230,7 @@ class Pump:
             "height": height,
             "inference_info": json.dumps(info, ensure_ascii=False),
         }
+        return {name: _encodable(value) if isinstance(value, str) else value for name, value in row.items()}
 
     async def _tries(self, page: Page, ready: Prepared, info: dict[str, Any]) -> Parsed:
         """Asks until there is a result. Throws the last fault when the tries are used up, and Permanent at once."""
@@ -251,7 +253,7 @@ class Pump:
                 page.tokens_out += answer.tokens_out
                 self._tokens += answer.tokens_out
                 text = faults.check(answer.text, answer.finish, self._room(ready))
-                return mode.parse(text, ready)
+                return _parse(mode, text, ready)
             except faults.Fault as fault:
                 last = fault
                 bad += 1
@@ -403,3 +405,20 @@ class Pump:
         if self._in_flight > 0:
             return f"{self._in_flight} requests are in flight and the server does not work on them (log/server.log)"
         return "results are being written, or pages wait to be tried again"
+
+
+def _parse(mode: Mode, text: str, ready: Prepared) -> Parsed:
+    """What the mode makes of an answer. Throws Fault, and nothing else: a model may say anything, and one odd answer must
+    not end the job."""
+    try:
+        return mode.parse(text, ready)
+    except faults.Fault:
+        raise
+    except Exception as error:
+        words = f"unparsable: the answer can't be read ({type(error).__name__}: {error})"
+        raise faults.Fault("unparsable", words, text) from error
+
+
+def _encodable(text: str) -> str:
+    """Without halves of surrogate pairs, which JSON can escape and UTF-8 can't hold."""
+    return re.sub("[\ud800-\udfff]", "\ufffd", text)

@@ -358,6 +358,31 @@ describe("the runner for vision models", () => {
     expect(before[2]?.inferenceInfo).toMatchObject({ raw: "never JSON" });
   });
 
+  it("survives whatever a model may say", async () => {
+    const cell = (bbox: string, text: string) => `[{"bbox":${bbox},"category":"Text","text":"${text}"}]`;
+    const run = new Run(
+      "odd-answers",
+      {
+        1: [{ text: cell("[1,1,20,30]", "half \\ud835 a pair") }],
+        2: [{ text: cell("[NaN,1,1e999,-Infinity]", "no numbers") }],
+        3: [{ text: cell(`[1${"0".repeat(320)},1,20,30]`, "a huge one") }],
+        4: [{ text: Array.from({ length: 5000 }, (_, i) => `{"k${i}":`).join("") }],
+        5: [{ text: cell(`[1${"0123456789".repeat(500)},1,20,30]`, "too many digits") }],
+        6: [{ text: "half \ud835 a pair" }],
+      },
+      { promptMode: "layout-all", tries: 2 },
+    );
+    expect(await run.end()).toBe(3);
+    expect((await run.results()).map((r) => r.error?.slice(0, 10) ?? r.text)).toEqual([
+      "half \ufffd a pair",
+      "no numbers",
+      "a huge one",
+      "unparsable",
+      "too many digits",
+      "unparsable",
+    ]);
+  });
+
   it("asks for no blank page and for no broken one", async () => {
     const source = await dataset("odd", [await page(1, true), await page(2)]);
     const run = new Run("blank", {}, {}, source);
