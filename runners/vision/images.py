@@ -13,8 +13,16 @@ from PIL import Image, ImageChops, ImageFilter, ImageOps
 # Pages are the user's own; a map at 600 dpi is no bomb.
 Image.MAX_IMAGE_PIXELS = 600_000_000
 
-# A share of the pixels that differ from what is around them, below which a page is blank: a dozen specks of dust.
-_BLANK = 2e-5
+# How the test for blank pages looks at a page: reduced to at most so many pixels on its longest side, where the thinnest
+# strokes of small print still are a pixel wide at 300 dpi and on a broadsheet.
+_LOOK_AT = 2400
+# Differences from the close surroundings that are ink: this many times the page's own noise, within these bounds of gray
+# levels. The other side shining through is out of focus and stays below; a page full of halftone is all "noise", and ink.
+_TIMES_NOISE, _LEAST, _MOST = 4.5, 8.0, 40.0
+# So many pixels of ink within a square of twice so many pixels are a mark that somebody made; fewer are dust.
+_HALF, _MARK = 12, 32
+# Half squares at each side in which the edge of the page may show.
+_EDGE = 4
 
 
 class BadImage(Exception):
@@ -68,15 +76,41 @@ def fit(width: int, height: int, rules: PixelRules) -> tuple[int, int]:
     return w, h
 
 
-def ink(image: Image.Image) -> float:
-    """The share of pixels that differ from what is around them, on the page without its edge. Paper, shadows, and the
-    other side shining through change slowly or weakly; letters do neither."""
+def is_blank(image: Image.Image) -> bool:
+    """Whether nothing is written on a page. Paper, shadows, and the other side shining through change slowly or weakly, and
+    dust is small; letters are neither, however faint. In doubt a page is not blank: it is then asked for, and not lost."""
     gray = image.convert("L")
-    gray.thumbnail((1000, 1000), Image.Resampling.BOX, reducing_gap=2.0)
-    x, y = gray.width // 40, gray.height // 40
-    gray = gray.crop((x, y, gray.width - x, gray.height - y))
-    different = ImageChops.difference(gray, gray.filter(ImageFilter.GaussianBlur(20)))
-    return float(sum(different.histogram()[28:])) / max(1, gray.width * gray.height)
+    gray = gray.reduce(max(1, math.ceil(max(gray.size) / _LOOK_AT)))
+    ink = ImageChops.difference(gray.filter(ImageFilter.GaussianBlur(0.6)), gray.filter(ImageFilter.GaussianBlur(5)))
+    level = min(_MOST, max(_LEAST, _TIMES_NOISE * _noise(ink)))
+    dark = ink.point([255 if v >= level else 0 for v in range(256)])
+    if min(dark.size) < 2 * _EDGE * _HALF:
+        # A snippet: there is no room for dust on it.
+        return dark.getbbox() is None
+    # The share of ink in halves, and then in squares that overlap: a small figure lies whole in one of them.
+    halves = dark.reduce(_HALF)
+    wide, high = halves.size[0] - 1, halves.size[1] - 1
+    rows = ImageChops.add(halves.crop((0, 0, wide + 1, high)), halves.crop((0, 1, wide + 1, high + 1)))
+    squares = ImageChops.add(rows.crop((0, 0, wide, high)), rows.crop((1, 0, wide + 1, high)))
+    marks = squares.point([255 if v >= 255 * _MARK / _HALF**2 else 0 for v in range(256)])
+    # The edge of a scan that shows what lies behind the page is a line along most of a side; a folio is not.
+    for box in ((0, 0, wide, _EDGE), (0, high - _EDGE, wide, high), (0, 0, _EDGE, high), (wide - _EDGE, 0, wide, high)):
+        along = marks.crop(box).reduce((1, _EDGE) if box[2] - box[0] == wide else (_EDGE, 1))
+        if sum(along.histogram()[1:]) > max(along.size) / 3:
+            marks.paste(0, box)
+    return marks.getbbox() is None
+
+
+def _noise(differences: Image.Image) -> float:
+    """Standard deviation of what most of a page is, by the median, which ink on the rest of it does not move."""
+    counts = differences.histogram()
+    left = sum(counts) / 2
+    for value, count in enumerate(counts):
+        if count >= left:
+            # The median lies within this step of the histogram; 0.6745 is that of the normal distribution.
+            return (value + left / count - 0.5 if value > 0 else left / count / 2) / 0.6745
+        left -= count
+    return 0.0
 
 
 def prepare(data: Optional[bytes], rules: PixelRules, look_for_ink: bool) -> Prepared:
@@ -96,7 +130,7 @@ def prepare(data: Optional[bytes], rules: PixelRules, look_for_ink: bool) -> Pre
             # The decoder halves a JPEG for next to nothing.
             image.draft("RGB", (w, h))
         image = _flat(image)
-        blank = look_for_ink and ink(image) < _BLANK
+        blank = look_for_ink and is_blank(image)
         if blank:
             return Prepared("", width, height, w, h, True)
         if not as_it_is:

@@ -93,6 +93,8 @@ class Pump:
         self._calm.set()
         self._suspects = 0
         self._alone = asyncio.Lock()
+        # Pages of this attempt that were taken for blank.
+        self.blank = 0
         self._in_flight = 0
         self._waiting_for_pages = 0
         self._tokens = 0
@@ -201,6 +203,8 @@ class Pump:
             width, height = ready.width, ready.height
             if ready.blank:
                 parsed = Parsed("", "", [], {"blank": True})
+                self.blank += 1
+                print(f"{page.key}: taken for blank, and not asked for (skipBlank)", flush=True)
             else:
                 info["size"] = [ready.sent_width, ready.sent_height]
                 parsed = await self._tries(page, ready, info)

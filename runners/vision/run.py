@@ -166,7 +166,9 @@ async def _run(model: Model) -> int:
         output.close()
         code = _say(BAD_INPUT, error)
     progress.write("end", done=output.done, failed=output.failed, total=pages.total, exit=code)
-    print(f"{output.done} of {pages.total} pages are done, {output.failed} in error.", flush=True)
+    blank = stop.pump.blank if stop.pump is not None else 0
+    words = f", {blank} of this attempt taken for blank" if blank else ""
+    print(f"{output.done} of {pages.total} pages are done, {output.failed} in error{words}.", flush=True)
     return code
 
 

@@ -35,8 +35,11 @@ describe("pages as a model wants them", () => {
     });
   });
 
-  it("are blank with grain, shadow and the other side shining through, and not with one small figure on them", () => {
-    expect(cases.blank).toEqual({ white: true, scan: true, number: false, pencil: false });
+  it("are blank with grain, shadow, dust and the other side shining through, and not with anything that is written", () => {
+    const blank = cases.blank as Record<string, boolean>;
+    const without = ["white", "scan", "noise", "gutter", "other side", "dust", "edge"];
+    expect(blank).toEqual(Object.fromEntries(Object.keys(blank).map((name) => [name, without.includes(name)])));
+    expect(Object.keys(blank)).toHaveLength(16);
   });
 });
 

@@ -115,7 +115,10 @@ class Run {
     const child = spawn(python(), args, {
       cwd: this.folder,
       env: { ...this.#environment, ...env },
-      stdio: ["ignore", "ignore", "pipe"],
+      stdio: ["ignore", "pipe", "pipe"],
+    });
+    child.stdout?.setEncoding("utf8").on("data", (text: string) => {
+      this.stdout += text;
     });
     child.stderr?.setEncoding("utf8").on("data", (text: string) => {
       this.stderr += text;
@@ -123,6 +126,7 @@ class Run {
     children.push(child);
     return child;
   }
+  stdout = "";
   stderr = "";
   async end(child = this.start()): Promise<number | null> {
     if (child.exitCode !== null || child.signalCode !== null) return child.exitCode;
@@ -391,6 +395,8 @@ describe("the runner for vision models", () => {
     const rows = await run.results();
     expect(rows[0]).toMatchObject({ text: "", markdown: "", error: null, width: 308, height: 280 });
     expect(rows[0]?.inferenceInfo).toMatchObject({ blank: true });
+    expect(run.stdout).toMatch(/page-001.*: taken for blank/);
+    expect(run.stdout).toContain("2 of 2 pages are done, 0 in error, 1 of this attempt taken for blank.");
   });
 
   it("is told to stop, keeps what is done, and does the rest and nothing twice", async () => {

@@ -9,7 +9,7 @@ import sys
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "runners"))
 sys.dont_write_bytecode = True
 
-from PIL import Image, ImageDraw, ImageFilter  # noqa: E402
+from PIL import Image, ImageChops, ImageDraw, ImageFilter  # noqa: E402
 from vision import deepseek, dots, faults, front_matter, images, run  # noqa: E402
 from vision.images import PixelRules, Prepared  # noqa: E402
 
@@ -48,6 +48,50 @@ def paper(size=(1240, 1754), noise=4, shade=True, marks=None):
     if marks:
         marks(ImageDraw.Draw(image))
     return image
+
+
+A4 = (2480, 3508)
+LINE = "a faint note, 14 March 1871, see the letter book"
+
+
+def written(image, ink, line=LINE, at=None, blur=1, mirror=False):
+    """Ten points at 300 dpi: 25 lines of them, or one where it is put."""
+    mask = Image.new("L", image.size, 0)
+    draw = ImageDraw.Draw(mask)
+    for i in range(25 if at is None else 1):
+        draw.text(at or (image.width // 8, image.height // 8 + i * 64), line, fill=255, font_size=40)
+    mask = mask.filter(ImageFilter.GaussianBlur(blur))
+    if mirror:
+        mask = mask.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    return Image.composite(Image.new("L", image.size, ink), image, mask)
+
+
+def grained(image, sigma):
+    return ImageChops.add(image, Image.effect_noise(image.size, sigma), 1, -128)
+
+
+def gutter(image):
+    """Darker towards the left, where the book is bound."""
+    shade = Image.linear_gradient("L").rotate(90).point(lambda v: 75 + v * 180 // 255)
+    image.paste(ImageChops.multiply(image.crop((0, 0, 250, image.height)), shade.resize((250, image.height))), (0, 0))
+    return image
+
+
+def dusty(image):
+    random.seed(3)
+    draw = ImageDraw.Draw(image)
+    for _ in range(12):
+        x, y = random.randrange(100, image.width - 100), random.randrange(100, image.height - 100)
+        draw.ellipse((x, y, x + 4, y + 4), fill=60)
+    return image
+
+
+def edged(image):
+    """With what lies behind the page to be seen at two sides."""
+    draw = ImageDraw.Draw(image)
+    draw.rectangle((0, 0, 40, image.height), fill=10)
+    draw.rectangle((0, 0, image.width, 20), fill=10)
+    return image.filter(ImageFilter.GaussianBlur(1))
 
 
 def prepared(image, rules=PixelRules(), ink=True, **save):
@@ -91,10 +135,22 @@ cases = {
         "none": fault(images.prepare, None, PixelRules(), True),
     },
     "blank": {
-        "white": images.ink(Image.new("L", (1240, 1754), 255)) < images._BLANK,
-        "scan": images.ink(paper()) < images._BLANK,
-        "number": images.ink(paper(marks=lambda d: d.text((600, 1600), "7", fill=60, font_size=24))) < images._BLANK,
-        "pencil": images.ink(paper(marks=lambda d: d.line((300, 300, 700, 320), fill=140, width=3))) < images._BLANK,
+        "white": images.is_blank(Image.new("L", (1240, 1754), 255)),
+        "scan": images.is_blank(paper()),
+        "noise": images.is_blank(grained(Image.new("L", A4, 225), 12)),
+        "gutter": images.is_blank(grained(gutter(Image.new("L", A4, 225)), 5)),
+        "other side": images.is_blank(grained(written(Image.new("L", A4, 225), 200, blur=5, mirror=True), 5)),
+        "dust": images.is_blank(dusty(Image.new("L", A4, 225))),
+        "edge": images.is_blank(grained(edged(Image.new("L", A4, 235)), 4)),
+        "number": images.is_blank(paper(marks=lambda d: d.text((600, 1600), "7", fill=60, font_size=24))),
+        "pencil": images.is_blank(paper(marks=lambda d: d.line((300, 300, 700, 320), fill=140, width=3))),
+        "faint": images.is_blank(written(Image.new("L", A4, 225), 198)),
+        "faint, noise": images.is_blank(grained(written(Image.new("L", A4, 225), 195), 6)),
+        "broadsheet": images.is_blank(written(Image.new("L", (6000, 9000), 225), 180)),
+        "folio": images.is_blank(written(Image.new("L", A4, 235), 60, "17", (2380, 3440))),
+        "folio and edge": images.is_blank(written(edged(Image.new("L", A4, 235)), 60, "7", (1240, 3440))),
+        "snippet": images.is_blank(written(Image.new("L", (60, 60), 235), 60, "7", (10, 5))),
+        "halftone": images.is_blank(Image.effect_noise((1240, 1754), 100)),
     },
     "loop": {
         "words": faults.loop("It begins well. " + "again and " * 100),
