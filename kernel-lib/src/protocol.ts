@@ -203,6 +203,8 @@ export interface EarlierAttempt {
   state: JobState;
   /** Pages that were done at its end. */
   done: number;
+  /** Those of them that ended in an error. */
+  failed?: number;
   /** True if the next attempt began by itself. */
   automatic: boolean;
 }

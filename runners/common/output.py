@@ -59,6 +59,9 @@ class Output:
     ) -> None:
         """Opens a folder, new or of an earlier attempt. Throws Refused if that read another input or had other settings."""
         self._whole = None if shard is None else whole
+        # How often a person asked for the job to be run again, and how often that was heeded here.
+        self._asked = int(os.environ.get("YALE_JOBS_ASKED") or 0)
+        self._heeded = 0
         self.folder = whole if shard is None else os.path.join(whole, f"shard-{shard[0]}")
         if shard is not None:
             settings = {**settings, "shards": shard[1]}
@@ -76,6 +79,12 @@ class Output:
             if re.search(r"\.(arrow|part)$", name) and name not in self._shards:
                 os.remove(os.path.join(self.folder, name))
         self._load()
+        if self._asked > self._heeded:
+            self._forget_errors()
+            # Only now: killed before, it begins anew. An attempt that begins by itself does not try them again, or a page
+            # that ends its server would do so for ever.
+            self._heeded = self._asked
+            self._note_run()
         self._journal = open(self._journal_path, "a", encoding="utf-8")
 
     def _open_run(self, now: dict[str, Any]) -> int:
@@ -97,8 +106,13 @@ class Output:
                 ]
                 raise Refused(f"The output was made with other settings ({'; '.join(different)}); use a new folder.")
             attempt = int(before["attempt"]) + 1
-        write_whole(path, json.dumps({**now, "attempt": attempt}) + "\n")
+            self._heeded = int(before.get("asked", 0))
+        self._run = {**now, "attempt": attempt}
+        self._note_run()
         return attempt
+
+    def _note_run(self) -> None:
+        write_whole(os.path.join(self.folder, "run.json"), json.dumps({**self._run, "asked": self._heeded}) + "\n")
 
     def _load(self) -> None:
         if self._shards:
@@ -123,6 +137,23 @@ class Output:
         self._keys.add(row["key"])
         self._pending.append(row)
         self.failed += row["error"] is not None
+
+    def _forget_errors(self) -> None:
+        """Leaves what went well, so that the pages in error are missing and done once more."""
+        if self.failed == 0:
+            return
+        old = self._shards
+        rows = [*(read_rows(self.folder, list(RESULT_FEATURES)) if old else ()), *self._pending]
+        good = [row for row in rows if row["error"] is None]
+        name = f"part-{self.attempt}-{0:05d}.arrow"
+        write_results(os.path.join(self.folder, name), good)
+        self._shards, self._pending, self.failed = [name], [], 0
+        self._keys = {row["key"] for row in good}
+        self._publish()
+        if os.path.exists(self._journal_path):
+            os.truncate(self._journal_path, 0)
+        for shard in old:
+            os.remove(os.path.join(self.folder, shard))
 
     def check(self, keys: Sequence[str]) -> None:
         """Of an input that has only its job's id for a name: throws Refused if a page is there that is none of `keys`."""

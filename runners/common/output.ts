@@ -62,6 +62,8 @@ export class Output {
   #failed = 0;
   #lastFold = 0;
   #folding = false;
+  /** What run.json says of this attempt. */
+  #run: object = {};
 
   private constructor(folder: string, shards: string[], attempt: number, whole: string | undefined) {
     this.#folder = folder;
@@ -85,8 +87,15 @@ export class Output {
       settings: shard === undefined ? about.settings : { ...about.settings, shards: shard.count },
     };
     let attempt = 1;
+    let heeded = 0;
     if (existsSync(run)) {
-      const before = JSON.parse(readFileSync(run, "utf8")) as { input: string; settings: object; attempt: number };
+      const before = JSON.parse(readFileSync(run, "utf8")) as {
+        input: string;
+        settings: object;
+        attempt: number;
+        asked?: number;
+      };
+      heeded = before.asked ?? 0;
       attempt = before.attempt + 1;
       if (before.input !== now.input) throw new Refused("The output holds pages of another input; use a new folder.");
       if (JSON.stringify(before.settings) !== JSON.stringify(now.settings))
@@ -94,15 +103,54 @@ export class Output {
           `The output was made with other settings (${JSON.stringify(before.settings)}); use a new folder.`,
         );
     }
-    writeFileSync(`${run}.part`, `${JSON.stringify({ ...now, attempt })}\n`);
-    renameSync(`${run}.part`, run);
     const shards = existsSync(join(folder, "state.json")) ? (await shardFiles(folder)).map((f) => basename(f)) : [];
     // What a killed attempt wrote and did not enter into state.json does not count.
     for (const file of await readdir(folder))
       if (/\.(arrow|part)$/.test(file) && !shards.includes(file)) rmSync(join(folder, file), { force: true });
     const output = new Output(folder, shards, attempt, shard === undefined ? undefined : whole);
+    output.#run = { ...now, attempt };
+    output.#heed(heeded);
     await output.#load();
+    const asked = Number(process.env.YALE_JOBS_ASKED ?? 0);
+    if (asked > heeded) {
+      await output.#forgetErrors();
+      // Only now: killed before, it begins anew. An attempt that begins by itself does not try them again, or a page that
+      // ends its runner would do so for ever.
+      output.#heed(asked);
+    }
     return output;
+  }
+
+  /** Notes how often a person's wish to run the job again was heeded here. */
+  #heed(asked: number): void {
+    const run = join(this.#folder, "run.json");
+    writeFileSync(`${run}.part`, `${JSON.stringify({ ...this.#run, asked })}\n`);
+    renameSync(`${run}.part`, run);
+  }
+
+  /** Leaves what went well, so that the pages in error are missing and done once more. */
+  async #forgetErrors(): Promise<void> {
+    if (this.#failed === 0) return;
+    const old = this.#shards;
+    const rows: OutputRow[] = [...this.#pending];
+    if (old.length > 0) for await (const row of readRows(this.#folder)) rows.push(row as unknown as OutputRow);
+    const good = rows.filter((row) => row.error === null);
+    const name = `part-${this.attempt}-00000.arrow`;
+    await this.#writeShard(name, good);
+    this.#shards = [name];
+    this.#pending = [];
+    this.#failed = 0;
+    this.#keys.clear();
+    for (const row of good) this.#keys.add(row.key);
+    await this.#publish();
+    if (existsSync(this.#journal)) truncateSync(this.#journal);
+    for (const shard of old) rmSync(join(this.#folder, shard), { force: true });
+  }
+
+  async #writeShard(name: string, rows: readonly OutputRow[]): Promise<void> {
+    const file = await ArrowFile.create(join(this.#folder, name), RESULT_FEATURES);
+    for (let i = 0; i < rows.length; i += BATCH) await file.write(rows.slice(i, i + BATCH));
+    await file.close();
   }
 
   async #load(): Promise<void> {
@@ -177,9 +225,7 @@ export class Output {
       this.#pending = [];
       const name = `part-${this.attempt}-${String(this.#shards.length).padStart(5, "0")}.arrow`;
       try {
-        const file = await ArrowFile.create(join(this.#folder, name), RESULT_FEATURES);
-        for (let i = 0; i < rows.length; i += BATCH) await file.write(rows.slice(i, i + BATCH));
-        await file.close();
+        await this.#writeShard(name, rows);
       } catch (error) {
         // The next fold empties the journal, where these still stand.
         this.#pending = [...rows, ...this.#pending];
@@ -213,9 +259,7 @@ export class Output {
     const name = "data-00000-of-00001.arrow";
     const old = this.#shards.filter((s) => s !== name);
     if (old.length === 0) return;
-    const file = await ArrowFile.create(join(this.#folder, name), RESULT_FEATURES);
-    for (let i = 0; i < rows.length; i += BATCH) await file.write(rows.slice(i, i + BATCH));
-    await file.close();
+    await this.#writeShard(name, rows);
     this.#shards = [name];
     await this.#publish();
     for (const shard of old) rmSync(join(this.#folder, shard), { force: true });

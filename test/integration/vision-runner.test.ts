@@ -436,6 +436,28 @@ describe("the runner for vision models", () => {
     expect(run.asked().filter((p) => p <= 4)).toHaveLength(4);
   });
 
+  it("tries pages in error again when a person asks for it, once for each time, and not by itself", async () => {
+    const run = new Run("asked", { 3: [{ status: 400 }], 5: [{ text: "" }] }, { tries: 1 });
+    expect(await run.end()).toBe(3);
+    run.behave({ 5: [{ text: "" }] });
+    expect(await run.end()).toBe(3);
+    expect(run.asked().filter((p) => p === 3)).toHaveLength(1);
+    const asked = (times: number) => run.end(run.start({ YALE_JOBS_ASKED: `${times}` }));
+    expect(await asked(1)).toBe(3);
+    const rows = await run.results();
+    expect(rows.map((r) => [numberOf(r), r.error?.slice(0, 5) ?? null])).toEqual(
+      [1, 2, 3, 4, 5, 6].map((n) => [n, n === 5 ? "empty" : null]),
+    );
+    expect(run.asked().sort()).toEqual([1, 2, 3, 3, 4, 5, 5, 6]);
+    // As a requeue of that attempt.
+    expect(await asked(1)).toBe(3);
+    expect(run.asked()).toHaveLength(8);
+    run.behave({});
+    expect(await asked(2)).toBe(0);
+    expect(run.asked().filter((p) => p === 5)).toHaveLength(3);
+    expect(readdirSync(run.output).filter((f) => f.endsWith(".arrow"))).toEqual(["data-00000-of-00001.arrow"]);
+  });
+
   it("sets the page aside that ends the server twice, and no other", async () => {
     const run = new Run("poison", { 3: [{ crash: true }] }, { batchSize: 4 });
     expect(await run.end()).toBe(3);
@@ -560,12 +582,12 @@ describe("each model's card", () => {
 });
 
 describe("a whole job", () => {
-  it("goes from images to Markdown through a server that runs already", async () => {
+  it("goes from images to Markdown through a server that runs already, and tries pages in error again", async () => {
     const folder = join(box.home, "job-images");
     mkdirSync(folder);
     for (const n of [1, 2, 3]) writeFileSync(join(folder, `page-00${n}.png`), await page(n));
     const plan = join(box.home, "served.json");
-    writeFileSync(plan, "{}");
+    writeFileSync(plan, JSON.stringify({ 2: [{ status: 400 }, {}] }));
     const log = join(box.home, "served.jsonl");
     const env = { ...box.env, FAKE_VLLM_PLAN: plan, FAKE_VLLM_LOG: log };
     const server = spawn(python(), ["-B", join(ROOT, "test/support/vllm.py")], { env, stdio: "ignore" });
@@ -584,7 +606,11 @@ describe("a whole job", () => {
         .option("serverUrl", `http://127.0.0.1:${port}`)
         .submit();
       await job.wait({ bar: false });
-      expect(job.record).toMatchObject({ state: "completed", progress: { done: 3, failed: 0, total: 3 } });
+      expect(job.record).toMatchObject({ state: "completed", progress: { done: 3, failed: 1, total: 3 } });
+      await (await job.retry()).wait({ bar: false });
+      await job.refresh();
+      expect(job.record).toMatchObject({ attempt: 2, progress: { done: 3, failed: 0, total: 3 } });
+      expect(jsonLines(log).filter((l) => l.page !== undefined)).toHaveLength(4);
       const texts: (string | null)[] = [];
       for await (const row of await job.results()) texts.push(row.markdown);
       expect(texts).toEqual([1, 2, 3].map((n) => `# Page ${n}\n\nGröße, d'œuvre.`));

@@ -76,6 +76,14 @@ describe("a job that ended badly", () => {
     expect(decided.note).toBeDefined();
   });
 
+  it("counts what a person's attempt did of the pages in error", () => {
+    const before = { ...earlier(10, false), failed: 4 };
+    const ended = (done: number, last = before) =>
+      decideRetry(record({ ...pages(done), earlier: [last] }), { state: "timeout" }).again;
+    expect([ended(6), ended(7), ended(10)]).toEqual([false, true, true]);
+    expect(ended(10, { ...before, automatic: true })).toBe(false);
+  });
+
   it("reads memory as SLURM writes it", () => {
     expect([memoryBytes("1K"), memoryBytes("2M"), memoryBytes("1T"), memoryBytes("1"), memoryBytes(undefined)]).toEqual(
       [1024, 2 * 2 ** 20, 2 ** 40, undefined, undefined],

@@ -15,6 +15,7 @@ import type { Feed, LiveJob, LiveJobs } from "./live.js";
 import { isOfTheLine, overLine, pauseAfter } from "./over-line.js";
 import { checkedJob, gpuCount, type JobFile, jobFiles, type ResolvedJob, scriptPlan } from "./plan.js";
 import type { PrepareOptions } from "./prepare.js";
+import { timesAsked } from "./retry.js";
 import { type Submission, submissionToken, submitOnce, withdrawSubmission } from "./submit.js";
 
 /** Somebody cancelled it, and the scheduler will not get it any more. */
@@ -266,10 +267,12 @@ export class Enqueuer {
     const jobDir = record.jobDir ?? "";
     const { unfinishedTasks, writeJobFiles } = await import("./stage.js");
     await overLine(this.#host.lines, job, live, async (transport) => {
-      const tasks = record.attempt > 1 ? await unfinishedTasks(transport, job, jobDir) : undefined;
+      const byPerson = record.earlier?.at(-1)?.automatic === false;
+      const tasks = record.attempt > 1 ? await unfinishedTasks(transport, job, jobDir, byPerson) : undefined;
       if (tasks === undefined) delete record.onlyTasks;
       else record.onlyTasks = tasks;
-      const files = jobFiles(job, scriptPlan(job, record.id, jobDir, record.attempt, after, tasks));
+      const plan = scriptPlan(job, record.id, jobDir, record.attempt, after, tasks);
+      const files = jobFiles(job, { ...plan, asked: timesAsked(record) });
       await writeJobFiles(transport, jobDir, [...files, jobFile(record)]);
     });
   }

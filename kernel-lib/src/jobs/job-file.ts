@@ -99,6 +99,7 @@ function earlierAttempt(value: unknown): EarlierAttempt {
     ...(o.schedulerId === undefined ? {} : { schedulerId: word(o.schedulerId, "schedulerId", /^\d{1,20}$/) }),
     state,
     done: count(o.done, "done"),
+    ...(o.failed === undefined ? {} : { failed: count(o.failed, "failed") }),
     automatic: o.automatic === true,
   };
 }

@@ -82,7 +82,15 @@ function automatic(record: JobRecord): number {
 
 /** Pages that the present attempt added. */
 function gained(record: JobRecord): number {
-  return record.progress.done - (record.earlier?.at(-1)?.done ?? 0);
+  const before = record.earlier?.at(-1);
+  if (before === undefined) return record.progress.done;
+  // A person's attempt does the pages in error again.
+  return record.progress.done - before.done + (before.automatic ? 0 : (before.failed ?? 0));
+}
+
+/** How often a person asked for the job to be run again. */
+export function timesAsked(record: Pick<JobRecord, "earlier">): number {
+  return (record.earlier ?? []).filter((e) => !e.automatic).length;
 }
 
 /** Twice as much up to 16 GiB, half as much again above, in whole GiB; undefined where that would be no real gain. */
@@ -108,6 +116,7 @@ export function beginAttempt(
     ...(schedulerId === undefined ? {} : { schedulerId }),
     state,
     done: progress.done,
+    failed: progress.failed,
     automatic: how.automatic,
   };
   record.earlier = [...(record.earlier ?? []), ended].slice(-100);

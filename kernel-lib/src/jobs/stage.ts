@@ -91,13 +91,15 @@ export async function writeJobFiles(transport: Transport, jobDir: string, files:
 }
 
 /**
- * Tasks of an array that have not ended well, by the exit codes in the job folder; undefined where all are to run. Only
- * for SLURM: on this machine a task that finds nothing to do costs nothing.
+ * Tasks of an array that have not ended well, by the exit codes in the job folder; undefined where all are to run. With
+ * `errors` those with pages in error are among them. Only for SLURM: on this machine a task that finds nothing to do costs
+ * nothing.
  */
 export async function unfinishedTasks(
   transport: Transport,
   job: ResolvedJob,
   jobDir: string,
+  errors: boolean,
 ): Promise<number[] | undefined> {
   const { shards = 1 } = job.spec;
   if (shards === 1 || job.scheduler.kind !== "slurm") return undefined;
@@ -107,7 +109,7 @@ export async function unfinishedTasks(
     const task = /^exit-(\d{1,5})$/.exec(name)?.[1];
     if (task === undefined) continue;
     const code = new TextDecoder().decode(await readRemote(sftp, posix.join(jobDir, name))).trim();
-    if (code === "0" || code === "3") done.add(Number(task));
+    if (code === "0" || (code === "3" && !errors)) done.add(Number(task));
   }
   const left = [...Array(shards).keys()].filter((task) => !done.has(task));
   return left.length === 0 || left.length === shards ? undefined : left;

@@ -24,6 +24,8 @@ export interface ScriptPlan {
   tasksAtOnce?: number;
   /** Counts from 1; the log of a further attempt begins with a heading. */
   attempt: number;
+  /** How often a person asked for it to be run again: each time its pages in error are tried once more. */
+  asked?: number;
   /** Tasks of the array that run, if the others are done. */
   onlyTasks?: readonly number[];
 }

@@ -185,6 +185,11 @@ function exports(plan: ScriptPlan): string[] {
   };
   const lines = Object.entries(fixed).map(([name, value]) => `export ${name}=${quote(value)}`);
   if (spec.startEarly === true) lines.push("# Pages may still come while it runs.", "export YALE_JOBS_EARLY=1");
+  if (plan.asked !== undefined && plan.asked > 0)
+    lines.push(
+      "# A person asked for this attempt: pages in error are tried again, once for each time.",
+      `export YALE_JOBS_ASKED=${checkCount("asked", plan.asked)}`,
+    );
   const tasks = shards(spec);
   if (tasks !== undefined)
     lines.push(
