@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 
-from .dots import table_text
 from .faults import Fault
 from .images import Prepared
 from .model import Parsed
+from .plain import plain as without_marks
 
 _BLOCK = re.compile(r"<\|ref\|>(.*?)<\|/ref\|><\|det\|>(.*?)<\|/det\|>", re.S)
 _BOX = re.compile(r"\[\s*(\d+)\s*,\s*(\d+)\s*,\s*(\d+)\s*,\s*(\d+)\s*\]")
@@ -45,7 +45,7 @@ def as_grounded(answer: str, page: Prepared) -> Parsed:
             place = "" if box is None else f"#xywh={box[0]},{box[1]},{box[2] - box[0]},{box[3] - box[1]}"
             body.append(f"![Picture]({place})")
         if text:
-            plain.append(table_text(text) if "<table" in text else re.sub(r"^#+\s+", "", text, flags=re.M))
+            plain.append(without_marks(text))
             if category not in ("Page-header", "Page-footer"):
                 body.append(text)
     return Parsed("\n\n".join(plain), "\n\n".join(body), layout)

@@ -9,12 +9,13 @@ from __future__ import annotations
 import json
 import math
 import re
-from html.parser import HTMLParser
+from collections import Counter
 from typing import Any, Optional
 
-from .faults import Fault, unfenced
+from .faults import Fault, no_loop, unfenced
 from .images import PixelRules, Prepared
 from .model import Mode, Model, Parsed
+from .plain import plain, table_text
 
 _CATEGORIES = (
     "['Caption', 'Footnote', 'Formula', 'List-item', 'Page-footer', 'Page-header', 'Picture', "
@@ -44,22 +45,31 @@ _LAYOUT_ONLY = (
     f"{_CATEGORIES}. Do not output the corresponding text. The layout result should be in JSON format."
 )
 
+_BY_NAME = {name.lower(): name for name in re.findall(r"'([^']+)'", _CATEGORIES)}
+# The same cell, in the same place, so many times is a loop; fewer are dropped.
+_MOST_SAME = 5
+
 Cell = dict[str, Any]
 
 
 def read_cells(answer: str) -> tuple[list[Cell], bool]:
-    """The cells of a layout answer, and whether it had to be mended. Only mending that loses nothing is done: a fence
-    around the JSON, backslashes of LaTeX that were not doubled, line breaks inside strings, a bracket missing at the end,
-    commas too many or too few between cells. Throws Fault (`unparsable`) for the rest."""
+    """The cells of a layout answer, and whether it had to be mended. Only mending that loses nothing is done: a fence or
+    words around the JSON, backslashes of LaTeX that were not doubled, line breaks inside strings, a bracket missing at the
+    end, commas too many or too few between cells. Throws Fault (`unparsable`) for the rest."""
     text = unfenced(answer).strip()
-    for mended, candidate in ((False, text), (True, _backslashes(text))):
+    doubled = _backslashes(text)
+    begin = re.search(r"\[\s*\{|\{", doubled)
+    inner = "" if begin is None else doubled[begin.start() : max(doubled.rfind("]"), doubled.rfind("}")) + 1]
+    for mended, candidate in ((False, text), (True, doubled), (True, inner)):
         try:
             found = json.loads(candidate, strict=not mended, parse_int=_integer)
         except (ValueError, RecursionError):
             continue
         return _cells_of(found, answer), mended or text != answer.strip()
     cells: list[Cell] = []
-    rest = _backslashes(text).lstrip("[ \t\r\n")
+    begin = re.search(r"\[\s*\{", doubled) or begin
+    rest = "" if begin is None else doubled[begin.start() :].lstrip("[ \t\r\n")
+    between = ""
     decoder = json.JSONDecoder(strict=False, parse_int=_integer)
     while rest.startswith("{"):
         try:
@@ -67,15 +77,18 @@ def read_cells(answer: str) -> tuple[list[Cell], bool]:
         except (ValueError, RecursionError):
             break
         cells.append(cell)
-        rest = rest[end:].lstrip(", \t\r\n")
-    if rest.strip("] \t\r\n") != "" or not cells:
+        between = rest[end:]
+        rest = between.lstrip(", \t\r\n[]")
+    # After the bracket at the end there may be words, and nothing that looks like one more cell.
+    ends = rest == "" or (between.lstrip(", \t\r\n").startswith("]") and "{" not in rest)
+    if not ends or not cells:
         raise Fault("unparsable", f"unparsable: the layout is no JSON after {len(cells)} cells", answer)
     return _cells_of(cells, answer), True
 
 
 def _integer(digits: str) -> float:
-    """Without Python's limit on the digits of an integer, past which the whole answer would be no JSON."""
-    return int(digits) if len(digits) < 20 else float(digits)
+    """Python refuses integers of very many digits, and with them the whole answer."""
+    return int(digits) if len(digits) < 300 else float(digits)
 
 
 def _backslashes(text: str) -> str:
@@ -95,10 +108,12 @@ def _latex(text: str, formula: bool) -> str:
 
 
 def _cells_of(found: Any, answer: str) -> list[Cell]:
-    if isinstance(found, dict):
-        # "a single JSON object" is taken at its word now and then: the list under some name, or one cell by itself.
-        lists = [v for v in found.values() if isinstance(v, list) and v and isinstance(v[0], dict)]
-        found = lists[0] if "bbox" not in found and lists else [found]
+    if isinstance(found, dict) and not found.keys() & {"bbox", "category", "text"}:
+        # "a single JSON object" is taken at its word now and then: the list under some name, or nothing at all.
+        lists = [v for v in found.values() if isinstance(v, list)]
+        found = lists[0] if lists else [] if not found else None
+    elif isinstance(found, dict):
+        found = [found]
     if not isinstance(found, list) or not all(isinstance(c, dict) for c in found):
         raise Fault("unparsable", "unparsable: the layout is no list of cells", answer)
     return found
@@ -109,25 +124,44 @@ def to_layout(cells: list[Cell], page: Prepared) -> list[Cell]:
     x, y = page.width / page.sent_width, page.height / page.sent_height
     layout = []
     for cell in cells:
-        entry: Cell = {"category": str(cell.get("category") or "Text"), "bbox": _box(cell.get("bbox"), x, y, page)}
-        if isinstance(cell.get("text"), str):
-            entry["text"] = _latex(cell["text"], entry["category"] == "Formula")
+        named = str(cell.get("category") or "Text")
+        category = _BY_NAME.get(re.sub(r"[\s_]+", "-", named.strip().lower()), named)
+        entry: Cell = {"category": category, "bbox": _box(cell.get("bbox"), x, y, page)}
+        text = _text(cell.get("text"))
+        if text is not None:
+            entry["text"] = _latex(text, category == "Formula")
         layout.append(entry)
     return layout
 
 
+def _text(given: Any) -> Optional[str]:
+    """Text is kept in whatever form it comes: as lines, or a page number as a number."""
+    if isinstance(given, list):
+        return "\n".join(t for t in map(_text, given) if t is not None)
+    if isinstance(given, dict):
+        return json.dumps(given, ensure_ascii=False)
+    return None if given is None else str(given)
+
+
 def _box(given: Any, x: float, y: float, page: Prepared) -> Optional[list[int]]:
-    numbers = isinstance(given, list) and len(given) == 4
-    if not numbers or not all(_is_place(v) for v in given):
+    if isinstance(given, str):
+        given = re.findall(r"[^\s,;\[\]()]+", given)
+    if not isinstance(given, list) or len(given) != 4:
         return None
-    left, right = sorted((min(max(round(v * x), 0), page.width) for v in given[0::2]))
-    top, bottom = sorted((min(max(round(v * y), 0), page.height) for v in given[1::2]))
+    sides = [_place(v) for v in given]
+    if not all(math.isfinite(v) for v in sides):
+        return None
+    left, right = sorted((min(max(round(v * x), 0), page.width) for v in sides[0::2]))
+    top, bottom = sorted((min(max(round(v * y), 0), page.height) for v in sides[1::2]))
     return [left, top, right, bottom] if right > left and bottom > top else None
 
 
-def _is_place(value: Any) -> bool:
-    """JSON of models knows NaN and Infinity, and numbers that are infinite."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+def _place(value: Any) -> float:
+    """A number, also one in a string. JSON of models knows NaN and Infinity; all that is none is NaN here."""
+    try:
+        return math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        return math.nan
 
 
 def to_markdown(layout: list[Cell]) -> str:
@@ -161,12 +195,17 @@ def _is_item(text: str) -> bool:
 
 
 def _formula(text: str) -> str:
-    if text.startswith("$$") or "$" in text.strip("$"):
-        return text
-    bare = text.strip("$").strip()
-    if bare.startswith(r"\[") and bare.endswith(r"\]"):
-        bare = bare[2:-2].strip()
-    return f"$$\n{bare}\n$$"
+    bare = _bare(text)
+    return text if bare is None else f"$$\n{bare}\n$$"
+
+
+def _bare(text: str) -> Optional[str]:
+    """A formula without the delimiters around all of it; None where text and formulas are mixed."""
+    text = text.strip()
+    found = re.fullmatch(r"\$\$(.*)\$\$|\$(.*)\$|\\\[(.*)\\\]|\\\((.*)\\\)", text, re.S)
+    bare = text if found is None else next(g for g in found.groups() if g is not None)
+    # A dollar sign may be part of the formula, and so may a line break with a distance after it, which is `\\[2pt]`.
+    return None if re.search(r"(?<!\\)(?:\\\\)*(?:\$|\\[\[\]()])", bare) else bare.strip()
 
 
 def to_text(layout: list[Cell]) -> str:
@@ -176,53 +215,44 @@ def to_text(layout: list[Cell]) -> str:
 
 def _plain(category: str, text: str) -> str:
     if category == "Formula":
-        return text.strip().strip("$").strip()
-    if category == "Table" or re.match(r"\s*<table", text):
+        return _bare(text) or text.strip()
+    if category == "Table" and re.search(r"<t[rdh]\b", text, re.I):
         return table_text(text)
-    text = re.sub(r"^#{1,6}\s+", "", text.strip(), flags=re.M)
-    return re.sub(r"(\*\*|__)(?=\S)(.+?)(?<=\S)\1", r"\2", text, flags=re.S)
+    return plain(text)
 
 
-class _Table(HTMLParser):
-    def __init__(self) -> None:
-        super().__init__()
-        self.rows: list[list[str]] = []
-
-    def handle_starttag(self, tag: str, attrs: Any) -> None:
-        if tag == "tr":
-            self.rows.append([])
-        elif tag in ("td", "th"):
-            if not self.rows:
-                self.rows.append([])
-            self.rows[-1].append("")
-        elif tag == "br":
-            self.handle_data(" ")
-
-    def handle_data(self, data: str) -> None:
-        if self.rows and self.rows[-1]:
-            self.rows[-1][-1] += data
-        elif data.strip():
-            self.rows.append([data])
-
-
-def table_text(html: str) -> str:
-    """An HTML table as text: a line for each row, tabs between the cells."""
-    parser = _Table()
-    parser.feed(html)
-    parser.close()
-    return "\n".join("\t".join(" ".join(cell.split()) for cell in row) for row in parser.rows).strip()
+def _checked(layout: list[Cell], answer: str) -> list[Cell]:
+    """The layout without cells that are there twice. Throws Fault for one that loops, and for one without anything."""
+    times: Counter[str] = Counter()
+    kept = []
+    for cell in layout:
+        no_loop(re.sub(r"(?:\s*</\w+>)+\s*\Z", "", cell.get("text", "")), True, answer)
+        same = json.dumps(cell)
+        times[same] += cell["bbox"] is not None
+        if times[same] >= _MOST_SAME:
+            words = f"repetition: the model gave one and the same cell {_MOST_SAME} times and more"
+            raise Fault("repetition", words, answer)
+        if times[same] <= 1:
+            kept.append(cell)
+    if not kept:
+        raise Fault("empty", "empty: the model found nothing on a page that is not blank", answer)
+    return kept
 
 
 def _layout_all(answer: str, page: Prepared) -> Parsed:
     cells, mended = read_cells(answer)
-    layout = to_layout(cells, page)
-    return Parsed(to_text(layout), to_markdown(layout), layout, {"mended": True} if mended else {})
+    layout = _checked(to_layout(cells, page), answer)
+    if not any(c.get("text", "").strip() or c["category"] == "Picture" for c in layout):
+        raise Fault("empty", "empty: the model gave no text for a page that is not blank", answer)
+    text = to_text(layout)
+    no_loop(text, True, answer)
+    return Parsed(text, to_markdown(layout), layout, {"mended": True} if mended or len(layout) < len(cells) else {})
 
 
 def _layout_only(answer: str, page: Prepared) -> Parsed:
     cells, mended = read_cells(answer)
-    layout = [{k: v for k, v in c.items() if k != "text"} for c in to_layout(cells, page)]
-    return Parsed("", "", layout, {"mended": True} if mended else {})
+    layout = _checked([{k: v for k, v in c.items() if k != "text"} for c in to_layout(cells, page)], answer)
+    return Parsed("", "", layout, {"mended": True} if mended or len(layout) < len(cells) else {})
 
 
 def dots() -> Model:

@@ -23,8 +23,14 @@ class Fault(Exception):
         self.raw = raw
 
 
-def loop(text: str) -> Optional[str]:
-    """The unit that the end of `text` repeats again and again, if it does."""
+# What a page that ends may repeat and be whole: a ledger of noughts or a column of "do.", of so few different words, and so
+# many letters and figures of it.
+_FEW_WORDS, _MOST_SAID = 8, 2000
+
+
+def loop(text: str, ended: bool = False) -> Optional[str]:
+    """The unit that the end of `text` repeats again and again, if it does. If the model `ended` by itself, much more is taken
+    for what is on the page: loops seldom find their end."""
     tail = text.rstrip()[-12_000:]
     n = len(tail)
     if n < _LEAST:
@@ -40,16 +46,26 @@ def loop(text: str) -> Optional[str]:
         repeated = tail[n - unit :]
         if _FILLING.fullmatch(repeated) and same + unit < _MOST_FILLING:
             return None
+        said = re.findall(r"\w+", re.sub(r"<[^>]*>", " ", repeated))
+        often = (same + unit) // unit
+        if ended and len(set(said)) <= _FEW_WORDS and sum(map(len, said)) * often < _MOST_SAID:
+            return None
         return repeated
     return None
 
 
-def check(text: str, finish: Optional[str], most_tokens: int) -> str:
-    """Returns the text without what is around it. Throws Fault if it is cut, loops or is empty."""
-    unit = loop(text)
+def no_loop(text: str, ended: bool, raw: Optional[str] = None) -> None:
+    """Throws Fault if the text ends in a loop."""
+    unit = loop(text, ended)
     if unit is not None:
         shown = re.sub(r"\s+", " ", unit)[:60]
-        raise Fault("repetition", f'repetition: the model repeated "{shown}" to no end', text)
+        words = f'repetition: the model repeated "{shown}" to no end'
+        raise Fault("repetition", words, text if raw is None else raw)
+
+
+def check(text: str, finish: Optional[str], most_tokens: int) -> str:
+    """Returns the text without what is around it. Throws Fault if it is cut, loops or is empty."""
+    no_loop(text, finish != "length")
     if finish == "length":
         raise Fault("cut", f"cut: the answer did not end within {most_tokens} tokens (maxTokens, maxModelLen)", text)
     if text.strip() == "":

@@ -7,6 +7,7 @@ import re
 from .faults import Fault, unfenced
 from .images import Prepared
 from .model import Parsed
+from .plain import plain
 
 _HEAD = re.compile(r"\A---[ \t]*\n(.*?)\n---[ \t]*(?:\n|\Z)(.*)\Z", re.S)
 
@@ -24,4 +25,4 @@ def as_front_matter(answer: str, page: Prepared) -> Parsed:
         raise Fault("rotated", f"rotated: the model sees the page turned; turn it by {turn} degrees", answer)
     text = found.group(2).strip()
     language = head.get("primary_language", "null")
-    return Parsed(text, text, None, {} if language in ("null", "None", "") else {"language": language})
+    return Parsed(plain(text), text, None, {} if language in ("null", "None", "") else {"language": language})

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from typing import Any, Callable, Mapping, Optional, Sequence
 
 from .faults import unfenced
 from .images import PixelRules, Prepared
+from .plain import plain
 
 
 @dataclass(frozen=True)
@@ -21,9 +23,20 @@ class Parsed:
 
 
 def as_markdown(answer: str, page: Prepared) -> Parsed:
-    """For models that answer in Markdown: as it comes, without a fence around all of it."""
+    """For models that answer in Markdown: as it comes, without a fence around all of it, and as plain text. JSON that a
+    prompt of one's own asked for stays what it is."""
     text = unfenced(answer).strip()
-    return Parsed(text, text)
+    return Parsed(text if _is_json(text) else plain(text), text)
+
+
+def _is_json(text: str) -> bool:
+    if text[:1] not in ("{", "["):
+        return False
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 @dataclass(frozen=True)

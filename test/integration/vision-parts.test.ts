@@ -67,7 +67,69 @@ describe("answers of a model", () => {
   });
 });
 
+describe("repetition", () => {
+  it("is refused, and what real pages repeat is not", () => {
+    const loop = (what: string) => `Fault: repetition: the model ${what}`;
+    expect(cases.repeats).toEqual({
+      noughts: "as it is",
+      "wide noughts": "as it is",
+      "do.": "as it is",
+      ditto: "as it is",
+      "do. without end": loop('repeated " do." to no end'),
+      words: loop('repeated " the cat sat on the mat" to no end'),
+      sentence: expect.stringContaining("Fault: repetition"),
+      "inside a cell": loop('repeated " the cat sat on the mat" to no end'),
+      "rows of a cell": expect.stringContaining("Fault: repetition"),
+      "ledger in a cell": "0\n0",
+      cells: loop("gave one and the same cell 5 times and more"),
+      "cells without boxes": expect.stringContaining("Fault: repetition"),
+      twice: ["a\n\n7", "a\n\n7", [box, box]],
+    });
+  });
+});
+
+/** Of [1,1,20,30] on a page that is sent at half its size. */
+const box = [2, 2, 40, 60];
+
 describe("layouts of DoTS.ocr", () => {
+  it("lose no text, and are refused where there is none", () => {
+    const none = "Fault: empty: the model found nothing on a page that is not blank";
+    const a = ["a", "a", [box]];
+    expect(cases.lost).toEqual({
+      "no cells": none,
+      fence: none,
+      "no object": none,
+      "no layout": none,
+      "no text": "Fault: empty: the model gave no text for a page that is not blank",
+      picture: ["", "![Picture](#xywh=2,2,38,58)", [box]],
+      lines: ["a\nb", "a\nb", [box]],
+      number: ["12", "12", [box]],
+      "box in a string": a,
+      "box of strings": a,
+      "words before": a,
+      "fence without end": a,
+      "fence inside": ["use ``` here", "use ``` here", [box]],
+      "words after": a,
+      "two lists": ["a\n\n2", "a\n\n2", [box, box]],
+      "small letters": ["On Bees", "## On Bees\n\n![Picture](#xywh=2,2,38,58)", [box, box]],
+    });
+  });
+
+  it("have formulas in dollars, whatever they came in", () => {
+    const display = (text: string) => `$$\n${text}\n$$`;
+    expect(cases.formula).toEqual({
+      bare: display("x^2"),
+      dollars: display("x^2"),
+      dollar: display("x^2"),
+      brackets: display("x^2"),
+      round: display("x^2"),
+      price: display("\\text{cost \\$5}"),
+      "line break": display("a \\\\[2pt] b"),
+      mixed: "where $x$ is $y$",
+      two: "\\(x\\) and \\(y\\)",
+    });
+  });
+
   it("become Markdown in reading order, text, and boxes in the page's own pixels", () => {
     const { layout, markdown, text } = cases.layout as { layout: object[]; markdown: string; text: string };
     expect(layout[0]).toEqual({ category: "Page-header", bbox: [20, 20, 1000, 60], text: "THE HISTORY" });
@@ -99,7 +161,7 @@ beyond the edge
 no box`);
     expect(text.split("\n\n")).toEqual([
       "THE HISTORY",
-      "Of *Bees*",
+      "Of Bees",
       "I. The Queen",
       "They fly\nfar.",
       "- wax",
@@ -136,7 +198,7 @@ no box`);
 describe("answers of the siblings", () => {
   it("are text below olmOCR's head, which tells a page on its side", () => {
     expect(cases.front).toEqual({
-      good: { text: "# A letter\n\nDear Sir", info: { language: "en" } },
+      good: { text: "A letter\n\nDear Sir", info: { language: "en" } },
       empty: { text: "", info: {} },
       turned: "Fault: rotated: the model sees the page turned; turn it by 90 degrees",
       none: "Fault: unparsable: the answer has no head between --- lines",
@@ -159,6 +221,29 @@ describe("answers of the siblings", () => {
       },
       none: "Fault: unparsable: the answer has no boxes",
     });
+  });
+});
+
+describe("Markdown as plain text", () => {
+  it("is what is written on the page", () => {
+    expect(Object.values(cases.plain ?? {})).toEqual([
+      "Of Bees\n\nThey fly far and not as_is_.",
+      "Name ______ Date ____ (____) or (____)",
+      "init and foo__init__bar, snake_case_name",
+      "5 * 3, 2 * 4\n*Note: a\nName: ____",
+      "* item one\n* item two*",
+      "*not* _this_, [sic]",
+      "where \\theta is x^2, $5 and $6, US$5 (US$)",
+      "a + b",
+      "Year\tSum\n1801\t2\n\na | b",
+      "a b\tc & d",
+      "bees [sic](1871) https://a.b",
+      "9/22 COPY A hive J. S.",
+      "a < b & x2\nH2O <unclear>",
+      "said\nhe\n\n______",
+      "**as it is**",
+    ]);
+    expect(cases.json).toBe('{"__a__": "*b*"}');
   });
 });
 

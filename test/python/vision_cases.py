@@ -12,6 +12,8 @@ sys.dont_write_bytecode = True
 from PIL import Image, ImageChops, ImageDraw, ImageFilter  # noqa: E402
 from vision import deepseek, dots, faults, front_matter, images, run  # noqa: E402
 from vision.images import PixelRules, Prepared  # noqa: E402
+from vision.model import as_markdown  # noqa: E402
+from vision.plain import plain  # noqa: E402
 
 page = Prepared("", 2000, 3000, 1000, 1500, False)
 
@@ -26,6 +28,21 @@ def fault(call, *args):
 def layout(cells, at=page):
     found = dots.to_layout(cells, at)
     return {"layout": found, "markdown": dots.to_markdown(found), "text": dots.to_text(found)}
+
+
+def whole(answer):
+    """Of a layout-all answer what becomes of it."""
+    found = fault(dots._layout_all, answer, page)
+    return found if isinstance(found, str) else [found.text, found.markdown, [c["bbox"] for c in found.layout]]
+
+
+def cell(bbox="[1,1,20,30]", text='"a"', category="Text"):
+    return f'{{"bbox":{bbox},"category":"{category}","text":{text}}}'
+
+
+def ends(text, finish="stop"):
+    found = fault(faults.check, text, finish, 100)
+    return found if found.startswith("Fault") else "as it is"
 
 
 def read(answer):
@@ -168,6 +185,80 @@ cases = {
         "fence": faults.unfenced("```markdown\n# A\n\ntext\n```"),
         "inner fence": faults.unfenced("```\na\n```\n\n```\nb\n```"),
     },
+    "repeats": {
+        "noughts": ends("# Ledger\n" + "| 0 | 0 | 0 |\n" * 40),
+        "wide noughts": ends("# Ledger\n" + "| 0 | 0 | 0 | 0 | 0 | 0 | 0 | 0 | 0 | 0 | 0 | 0 |\n" * 50),
+        "do.": ends("Names\n" + "do.\n" * 110),
+        "ditto": ends("Names\n" + "| ditto | ditto | ditto |\n" * 40),
+        "do. without end": ends("Names\n" + "do.\n" * 110, "length"),
+        "words": ends("It begins well. " + "the cat sat on the mat " * 300),
+        "sentence": ends("One. " + "Here a whole sentence of very many different words is said once more. " * 9),
+        "inside a cell": whole(f"[{cell(text=json.dumps('the cat sat on the mat ' * 300))}]"),
+        "rows of a cell": whole(
+            f"[{cell(text=json.dumps('<table>' + '<tr><td>one and the same</td></tr>' * 300 + '</table>'))}]"
+        ),
+        "ledger in a cell": whole(
+            f"[{cell(text=json.dumps('<table>' + '<tr><td>0</td></tr>' * 40 + '</table>'))}]"
+        )[0][:3],
+        "cells": whole(f"[{','.join([cell(text=json.dumps('Same text here'))] * 200)}]"),
+        "cells without boxes": whole(f"[{','.join([cell('null', json.dumps('Same text here'))] * 200)}]"),
+        "twice": whole(f"[{cell()},{cell()},{cell(text='7')}]"),
+    },
+    "lost": {
+        "no cells": whole("[]"),
+        "fence": whole("```json\n[]\n```"),
+        "no object": whole("{}"),
+        "no layout": whole('{"layout":[]}'),
+        "no text": whole(f'[{cell(text="null")}]'),
+        "picture": whole(f'[{cell(text="null", category="Picture")}]'),
+        "lines": whole(f"""[{cell(text='["a","b"]')}]"""),
+        "number": whole(f"[{cell(text='12')}]"),
+        "box in a string": whole(f"""[{cell('"[1,1,20,30]"')}]"""),
+        "box of strings": whole(f"""[{cell('["1","1","20","30"]')}]"""),
+        "words before": whole(f"Here is the [layout]:\n```json\n[{cell()}]\n```"),
+        "fence without end": whole(f"```json\n[{cell()}]"),
+        "fence inside": whole(f"```json\n[{cell(text=json.dumps('use ``` here'))}]\n```"),
+        "words after": whole(f"[{cell()}]\nDone."),
+        "two lists": whole(f"[{cell()}]\n[{cell(text='2')}]"),
+        "small letters": whole(
+            f"[{cell(text=json.dumps('On Bees'), category='section_header')},{cell(text='null', category='picture')}]"
+        ),
+    },
+    "formula": {
+        name: dots._formula(text)
+        for name, text in {
+            "bare": "x^2",
+            "dollars": "$$x^2$$",
+            "dollar": "$x^2$",
+            "brackets": r"\[x^2\]",
+            "round": r"\(x^2\)",
+            "price": r"\text{cost \$5}",
+            "line break": r"a \\[2pt] b",
+            "mixed": "where $x$ is $y$",
+            "two": r"\(x\) and \(y\)",
+        }.items()
+    },
+    "plain": {
+        text: plain(text)
+        for text in [
+            "# Of *Bees*\n\nThey **fly** ***far*** and ~~not~~ `as_is_`.",
+            "Name ______ Date ____ (____) or (____)",
+            "__init__ and foo__init__bar, snake_case_name",
+            "5 * 3, 2 * 4\n*Note: a\n**Name:** ____",
+            "* item *one*\n* item two*",
+            r"\*not\* \_this\_, \[sic\]",
+            r"where $\theta$ is \(x^2\), $5 and $6, US$5 (US$)",
+            "$$\na + b\n$$",
+            "| Year | Sum |\n|---|:-:|\n| 1801 | **2** |\n\na | b",
+            "<table><tr><td>a<br>b</td><td>c &amp; d</td></tr></table>",
+            "![A hive](page_1.png) [bees](http://bees.org/x) [sic](1871) <https://a.b>",
+            "<page_number>9/22</page_number> <watermark>COPY</watermark> <img>A hive</img> <signature>J. S.</signature>",
+            "a < b &amp; x<sup>2</sup><br>H<sub>2</sub>O <unclear>",
+            "---\n> said\n> he\n\n______",
+            "```\n**as it is**\n```",
+        ]
+    },
+    "json": as_markdown('{"__a__": "*b*"}', page).text,
     "layout": layout(
         [
             {"bbox": [10, 10, 500, 30], "category": "Page-header", "text": "THE HISTORY"},
