@@ -261,6 +261,12 @@ class Pump:
             except faults.Fault as fault:
                 last = fault
                 bad += 1
+                if fault.code == "unparsable" and self._options.get("customPrompt"):
+                    if mode.fallback is None:
+                        raise
+                    # Every mode asks the same then: what was answered is text, and asking again would bring no more.
+                    info.update(promptMode=mode.fallback)
+                    return _parse(self._model.modes[mode.fallback], fault.raw, ready)
             except Temporary as fault:
                 last = fault
                 if attempt + 1 < most and not isinstance(fault, Timeout):

@@ -78,6 +78,9 @@ def read_options(card: Mapping[str, Any], path: Optional[str]) -> dict[str, Any]
         if "minimum" in about and value < about["minimum"]:
             raise Refused(f"{name}: {json.dumps(value)} is below {about['minimum']}.")
         options[name] = value
+    if options.get("customPrompt") and "promptMode" not in given and "ocr" in known["promptMode"]["allowed"]:
+        # A layout is what the model's own prompt asks for; of another nobody knows more than that it asks for text.
+        options["promptMode"] = "ocr"
     return options
 
 

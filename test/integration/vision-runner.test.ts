@@ -362,6 +362,19 @@ describe("the runner for vision models", () => {
     expect(before[2]?.inferenceInfo).toMatchObject({ raw: "never JSON" });
   });
 
+  it("asks with a prompt of one's own once, and takes the answer as text", async () => {
+    const mine = { text: "What I asked for." };
+    const run = new Run("own", { all: [mine] }, { customPrompt: "Mine" }, input, "dots-mocr");
+    expect(await run.end()).toBe(0);
+    const asked = new Run("own-layout", { all: [mine] }, { customPrompt: "Mine", promptMode: "layout-all" });
+    expect(await asked.end()).toBe(0);
+    for (const one of [run, asked]) {
+      const rows = await one.results();
+      expect(rows.map((r) => [r.text, r.inferenceInfo.promptMode])).toEqual(Array(6).fill([mine.text, "ocr"]));
+      expect(one.asked()).toHaveLength(6);
+    }
+  });
+
   it("survives whatever a model may say", async () => {
     const cell = (bbox: string, text: string) => `[{"bbox":${bbox},"category":"Text","text":"${text}"}]`;
     const run = new Run(
