@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime, timezone
+from email.utils import parsedate_to_datetime
 from typing import Any, Mapping, Optional
 
 import httpx
@@ -18,6 +20,14 @@ class Temporary(Exception):
 
 class Broken(Temporary):
     """An answer of 5xx: of this page, or of an engine that has just died with all that was in flight."""
+
+
+class Busy(Broken):
+    """The server has too much to do (429, 503). `seconds` is how long it asks to be left alone, if it says so."""
+
+    def __init__(self, message: str, seconds: Optional[float]) -> None:
+        super().__init__(message)
+        self.seconds = seconds
 
 
 class Timeout(Temporary):
@@ -69,8 +79,12 @@ class Client:
         status = response.status_code
         if status != 200:
             words = f"the server answered {status}: {_message(response)}"
-            if status in (401, 403, 404):
-                raise WrongServer(words)
+            if status in (401, 403):
+                raise WrongServer(refused(url, status))
+            if status == 404:
+                raise WrongServer(f"{words}. Check serverUrl and the model that it has.")
+            if status in (429, 503):
+                raise Busy(words, _seconds(response.headers.get("Retry-After")))
             if 400 <= status < 500 and status not in (408, 409, 425, 429):
                 raise Permanent(f"refused: {words}")
             raise Broken(words) if status >= 500 else Temporary(words)
@@ -87,9 +101,42 @@ class Client:
         except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
             raise Temporary(f"the server's answer makes no sense: {response.text[:200]!r}") from error
 
+    async def lives(self, url: str, headers: Mapping[str, str], model: str, seconds: float) -> bool:
+        """Whether the engine gives as much as one token within that time, whatever `/health` says. False only if nothing
+        comes: a server that knows no plain completions is not to be taken for a dead one."""
+        body = {"model": model, "prompt": "a", "max_tokens": 1}
+        try:
+            await self._http.post(f"{url}/v1/completions", headers=dict(headers), json=body, timeout=seconds)
+        except httpx.HTTPError:
+            return False
+        return True
+
     async def close(self) -> None:
         """Closes all connections."""
         await self._http.aclose()
+
+
+def refused(url: str, status: int) -> str:
+    """What to tell a person whose key a server does not take."""
+    return (
+        f"The server at {url} refuses the key that it is given, or wants one ({status}). "
+        "Put the right one into YALE_JOBS_SERVER_KEY in the environment of the job."
+    )
+
+
+def _seconds(after: Optional[str]) -> Optional[float]:
+    """What a `Retry-After` says, which is seconds or a date."""
+    if after is None:
+        return None
+    try:
+        return max(0.0, float(after))
+    except ValueError:
+        pass
+    try:
+        at = parsedate_to_datetime(after)
+    except (TypeError, ValueError):
+        return None
+    return max(0.0, ((at if at.tzinfo else at.replace(tzinfo=timezone.utc)) - datetime.now(timezone.utc)).total_seconds())
 
 
 def _message(response: httpx.Response) -> str:

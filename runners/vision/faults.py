@@ -15,12 +15,14 @@ _MOST_FILLING = 3000
 
 
 class Fault(Exception):
-    """An answer that is no result. `code` is one of cut, repetition, empty, unparsable; `raw` is what the model said."""
+    """An answer that is no result. `code` is one of cut, repetition, empty, unparsable, rotated; `raw` is what the model
+    said; `turn` are the degrees by which it wants the image turned, against the clock."""
 
-    def __init__(self, code: str, message: str, raw: str = "") -> None:
+    def __init__(self, code: str, message: str, raw: str = "", turn: int = 0) -> None:
         super().__init__(message)
         self.code = code
         self.raw = raw
+        self.turn = turn
 
 
 # What a page that ends may repeat and be whole: a ledger of noughts or a column of "do.", of so few different words, and so

@@ -22,7 +22,8 @@ def as_front_matter(answer: str, page: Prepared) -> Parsed:
     head = dict(re.findall(r"^(\w+):[ \t]*(.*?)[ \t]*$", found.group(1), re.M))
     if head.get("is_rotation_valid", "true").lower() == "false":
         turn = head.get("rotation_correction", "?")
-        raise Fault("rotated", f"rotated: the model sees the page turned; turn it by {turn} degrees", answer)
+        words = f"rotated: the model sees the page turned; turn it by {turn} degrees"
+        raise Fault("rotated", words, answer, int(turn) if turn in ("90", "180", "270") else 0)
     text = found.group(2).strip()
     language = head.get("primary_language", "null")
     return Parsed(plain(text), text, None, {} if language in ("null", "None", "") else {"language": language})

@@ -147,6 +147,17 @@ def prepare(data: Optional[bytes], rules: PixelRules, look_for_ink: bool) -> Pre
     return Prepared(f"data:image/jpeg;base64,{base64.b64encode(data).decode()}", width, height, w, h, False)
 
 
+def turned(page: Prepared, degrees: int) -> Prepared:
+    """A page turned by 90, 180 or 270 degrees against the clock."""
+    image = Image.open(io.BytesIO(base64.b64decode(page.url.partition(",")[2])))
+    image = image.transpose(getattr(Image.Transpose, f"ROTATE_{degrees}"))
+    out = io.BytesIO()
+    image.save(out, "JPEG", quality=95, subsampling=0)
+    sides = (page.width, page.height) if degrees == 180 else (page.height, page.width)
+    url = f"data:image/jpeg;base64,{base64.b64encode(out.getvalue()).decode()}"
+    return Prepared(url, *sides, image.width, image.height, False)
+
+
 def _flat(image: Image.Image) -> Image.Image:
     """In RGB, on white where it is transparent; sixteen bits a pixel are brought to eight, which Pillow would cut off."""
     if image.mode in ("I", "I;16", "I;16B", "F"):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import random
 import re
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -21,8 +22,8 @@ from common.output import Output
 from common.progress import Progress
 
 from . import faults, gpu
-from .client import Answer, Broken, Client, Lost, Permanent, Temporary, Timeout
-from .images import BadImage, Prepared, prepare
+from .client import Answer, Broken, Busy, Client, Lost, Permanent, Temporary, Timeout
+from .images import BadImage, Prepared, prepare, turned
 from .model import Mode, Model, Parsed
 from .server import Server
 
@@ -33,6 +34,12 @@ _RAW = 20_000
 # Seconds between two rates, and of an idle GPU before it is spoken of: clusters end such jobs.
 _RATE_EVERY = 10.0
 _IDLE_AFTER = 180.0
+# Seconds until it is said once more.
+_IDLE_AGAIN = 300.0
+# Seconds that a page waits in all for a server that says that it is busy.
+_PATIENCE = 900.0
+# Seconds, at least, for the one token that tells a slow engine from one that hangs.
+_PROBE = 5.0
 
 
 class Stopped(Exception):
@@ -93,6 +100,9 @@ class Pump:
         self._calm.set()
         self._suspects = 0
         self._alone = asyncio.Lock()
+        # When the last answer came, and who asks whether any comes.
+        self._answered = 0.0
+        self._probing = asyncio.Lock()
         # Pages of this attempt that were taken for blank.
         self.blank = 0
         self._in_flight = 0
@@ -241,25 +251,34 @@ class Pump:
         most: int = self._options["tries"]
         asked: str = self._options["promptMode"]
         last: Exception = Temporary("not asked")
-        bad = 0
-        for attempt in range(most):
-            if self.stopping and attempt > 0:
+        sent = ready
+        bad = turn = tried = waits = 0
+        waited = 0.0
+        while tried < most:
+            if self.stopping and tried + waits > 0:
                 raise Stopped
             mode = self._model.modes[asked]
             # Two answers were no result: the plainer prompt, if there is one.
             name = mode.fallback if mode.fallback is not None and bad >= 2 else asked
             mode = self._model.modes[name]
             temperature = max(self._options["temperature"], _WARMER[min(bad, len(_WARMER) - 1)])
-            info.update(attempts=attempt + 1, promptMode=name, temperature=temperature)
+            tried += 1
+            info.update(attempts=tried, promptMode=name, temperature=temperature)
             try:
-                answer = await self._send(page, self._body(ready, mode, temperature))
+                answer = await self._send(page, self._body(sent, mode, temperature))
                 page.tokens_in += answer.tokens_in
                 page.tokens_out += answer.tokens_out
                 self._tokens += answer.tokens_out
-                text = faults.check(answer.text, answer.finish, self._room(ready))
-                return _parse(mode, text, ready)
+                text = faults.check(answer.text, answer.finish, self._room(sent))
+                return _parse(mode, text, sent)
             except faults.Fault as fault:
                 last = fault
+                if fault.turn:
+                    # As olmOCR's own pipeline does; the answer was not bad, the page lay on its side.
+                    turn = (turn + fault.turn) % 360
+                    sent = await self._turned(ready, turn)
+                    info.update(turned=turn)
+                    continue
                 bad += 1
                 if fault.code == "unparsable" and self._options.get("customPrompt"):
                     if mode.fallback is None:
@@ -267,11 +286,27 @@ class Pump:
                     # Every mode asks the same then: what was answered is text, and asking again would bring no more.
                     info.update(promptMode=mode.fallback)
                     return _parse(self._model.modes[mode.fallback], fault.raw, ready)
+            except Busy as fault:
+                last = fault
+                # Being told to wait is no try.
+                tried -= 1
+                pause = min(60.0, 2.0**waits) if fault.seconds is None else max(0.5, fault.seconds)
+                waits += 1
+                if waited + pause > _PATIENCE:
+                    raise
+                waited += pause
+                # Not all at the same moment again.
+                await self._pause(pause * random.uniform(1.0, 1.25))
             except Temporary as fault:
                 last = fault
-                if attempt + 1 < most and not isinstance(fault, Timeout):
-                    await self._pause(min(30.0, 0.5 * 2**attempt))
+                if tried < most and not isinstance(fault, Timeout):
+                    await self._pause(min(30.0, 0.5 * 2.0**tried))
         raise last
+
+    async def _turned(self, ready: Prepared, degrees: int) -> Prepared:
+        if degrees == 0:
+            return ready
+        return await asyncio.get_running_loop().run_in_executor(self._pool, turned, ready, degrees)
 
     def _body(self, ready: Prepared, mode: Mode, temperature: float) -> dict[str, Any]:
         prompt = self._options.get("customPrompt") or mode.prompt
@@ -317,13 +352,16 @@ class Pump:
     async def _once(self, page: Page, body: Mapping[str, Any], losses: int) -> Optional[Answer]:
         """One answer, or None after the server was lost and is there again; `losses` times it had been before."""
         generation = self._server.generation
+        hung: Optional[int] = None
         try:
             return await self._post(body)
         except Lost as error:
             lost = error
         except Timeout as error:
             if await self._server.healthy():
-                raise
+                if not self._server.ours or await self._lives():
+                    raise
+                hung = generation
             lost = Lost(str(error), sent=True)
         except Broken as error:
             if not self._server.ours or (await self._server.stays_healthy() and self._server.generation == generation):
@@ -335,13 +373,13 @@ class Pump:
         if lost.sent:
             # At once, so that no other page is sent before it is known whether the server ended.
             self._suspect(page)
-        await self._server.recover()
+        await self._server.recover(hung)
         if lost.sent and self._server.generation == generation:
             self._trust(page)
             if losses + 1 >= self._options["tries"]:
                 raise Temporary(str(lost))
         elif page.crashes >= 2:
-            raise SetAside("poison: the server ended twice while it worked on this page (log/server.log)")
+            raise SetAside("poison: the server ended or hung twice while it worked on this page (log/server.log)")
         if self.stopping:
             raise Stopped
         return None
@@ -349,9 +387,23 @@ class Pump:
     async def _post(self, body: Mapping[str, Any]) -> Answer:
         self._in_flight += 1
         try:
-            return await self._client.ask(self._server.url, self._server.headers(), body)
+            answer = await self._client.ask(self._server.url, self._server.headers(), body)
+            self._answered = time.monotonic()
+            return answer
         finally:
             self._in_flight -= 1
+
+    async def _lives(self) -> bool:
+        """Whether the server has answered a page just now, or at least gives one token: if not, its engine hangs, and every
+        page would wait for the whole of its time in vain."""
+        async with self._probing:
+            patience: float = self._options["pageTimeout"]
+            if time.monotonic() - self._answered > min(30.0, patience / 2):
+                seconds = max(_PROBE, min(60.0, patience))
+                if not await self._client.lives(self._server.url, self._server.headers(), self._name, seconds):
+                    return False
+                self._answered = time.monotonic()
+            return True
 
     def _suspect(self, page: Page) -> None:
         page.crashes += 1
@@ -380,6 +432,7 @@ class Pump:
         first, began = self._output.done, time.monotonic()
         tokens, then = 0, began
         idle_since: Optional[float] = None
+        told: Optional[float] = None
         while True:
             await asyncio.sleep(_RATE_EVERY)
             now, done = time.monotonic(), self._output.done
@@ -401,7 +454,10 @@ class Pump:
             )
             idle = use is not None and use[0] < 5
             idle_since = (idle_since or now) if idle else None
-            if idle_since is not None and now - idle_since >= _IDLE_AFTER:
+            if idle_since is None:
+                told = None
+            elif now - idle_since >= _IDLE_AFTER and (told is None or now - told >= _IDLE_AGAIN):
+                told = now
                 reason = f"The GPU has been idle for {(now - idle_since) / 60:.0f} minutes: {self._why_idle()}."
                 print(reason, flush=True)
                 self._progress.write("phase", message=reason)

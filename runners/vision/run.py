@@ -220,6 +220,8 @@ async def _work(
         progress.write("phase", message=message)
 
     url = options.get("serverUrl")
+    if url and not url.startswith(("http://", "https://")):
+        raise Refused(f"serverUrl: {url!r} is no address; it begins with http:// or https://.")
     command: list[str] = []
     if not url:
         gpus = min(visible_gpus(os.environ), max(1, int(card.get("gpus", 1))))

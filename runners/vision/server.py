@@ -16,6 +16,8 @@ from typing import Callable, Mapping, Optional, Sequence
 
 import httpx
 
+from .client import WrongServer, refused
+
 # Starts again after a crash, at most, with no page finished between them.
 MOST_RESTARTS = 5
 # The name by which requests ask for the model, whatever it is.
@@ -56,7 +58,8 @@ class Server:
         start_seconds: float = 1200,
         phase: Callable[[str], None] = print,
     ) -> None:
-        self.url = url.rstrip("/") if url else ""
+        # Addresses are passed on with and without the version of the protocol.
+        self.url = re.sub(r"/+(v1/*)?$", "", url) if url else ""
         self.ours = url is None
         self.key = secrets.token_hex(16) if self.ours else os.environ.get("YALE_JOBS_SERVER_KEY", "")
         # Starts in a row with no page finished between them; who finishes one sets it back.
@@ -75,7 +78,8 @@ class Server:
         self._http = httpx.AsyncClient(timeout=5, trust_env=False)
 
     async def start(self) -> None:
-        """Returns when the server answers. Throws NeverHealthy."""
+        """Returns when the server answers. Throws NeverHealthy, and WrongServer at once for a foreign one that does not know
+        us, since waiting would not help."""
         if self.ours:
             self._spawn()
         began = time.monotonic()
@@ -116,14 +120,21 @@ class Server:
         )
 
     async def healthy(self) -> bool:
-        """True if it answers `/health`, or, where a foreign server has none, lists its models."""
+        """True if it answers `/health`, or, where a foreign server has none, lists its models. Throws WrongServer."""
         for path in ("/health", "/v1/models"):
             try:
                 answer = await self._http.get(f"{self.url}{path}", headers=self.headers())
             except httpx.HTTPError:
                 return False
+            if not self.ours and answer.status_code in (401, 403):
+                raise WrongServer(refused(self.url, answer.status_code))
             if answer.status_code != 404:
                 return answer.status_code == 200
+        if not self.ours:
+            raise WrongServer(
+                f"There is no OpenAI-compatible server at {self.url}: neither /health nor /v1/models is there (404). "
+                "Check serverUrl: it is the address before /v1."
+            )
         return False
 
     async def stays_healthy(self) -> bool:
@@ -139,11 +150,13 @@ class Server:
         return {"Authorization": f"Bearer {self.key}"} if self.key else {}
 
     async def model_name(self) -> str:
-        """The name to ask a foreign server for: the first it lists."""
+        """The name to ask a foreign server for: the first it lists. Throws WrongServer."""
         if self.ours:
             return SERVED_AS
         try:
             answer = await self._http.get(f"{self.url}/v1/models", headers=self.headers())
+            if answer.status_code in (401, 403):
+                raise WrongServer(refused(self.url, answer.status_code))
             return str(answer.json()["data"][0]["id"])
         except (httpx.HTTPError, ValueError, KeyError, IndexError, TypeError):
             return SERVED_AS
@@ -151,12 +164,13 @@ class Server:
     def _gone(self) -> bool:
         return self.ours and (self._guard is None or self._guard.poll() is not None)
 
-    async def recover(self) -> None:
+    async def recover(self, hung: Optional[int] = None) -> None:
         """Called when a request was lost: waits until the server answers again, starting it anew if it is gone; then
-        `generation` has grown. Throws NeverHealthy when it can't be had any more."""
+        `generation` has grown. `hung` is the generation that answers nothing any more, though it seems well. Throws
+        NeverHealthy when it can't be had any more."""
         async with self._lock:
             # A process that dies closes its connections before it is gone.
-            for _ in range(40):
+            for _ in range(0 if hung == self.generation else 40):
                 if await self.healthy():
                     return
                 if self._gone() or not self.ours:
@@ -168,8 +182,11 @@ class Server:
                 return await self.start()
             self.restarts += 1
             if self.restarts > MOST_RESTARTS:
-                raise NeverHealthy(f"The server ended {self.restarts} times with no page done between.\n{self._tail()}")
-            self._phase(f"The server ended; starting it again ({self.restarts} of {MOST_RESTARTS}).")
+                raise NeverHealthy(
+                    f"The server ended or hung {self.restarts} times with no page done between.\n{self._tail()}"
+                )
+            what = "ended" if hung is None else "answers nothing any more"
+            self._phase(f"The server {what}; starting it again ({self.restarts} of {MOST_RESTARTS}).")
             await self.stop()
             await self.start()
 

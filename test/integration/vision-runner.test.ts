@@ -31,6 +31,8 @@ interface Step {
   dies?: number;
   hangs?: true;
   seconds?: number;
+  after?: number;
+  date?: true;
   until?: string;
 }
 type Behaviour = { [page: string]: Step[] | string };
@@ -370,7 +372,7 @@ describe("the runner for vision models", () => {
     expect(await asked.end()).toBe(0);
     for (const one of [run, asked]) {
       const rows = await one.results();
-      expect(rows.map((r) => [r.text, r.inferenceInfo.promptMode])).toEqual(Array(6).fill([mine.text, "ocr"]));
+      expect(rows).toMatchObject(Array(6).fill({ text: mine.text, inferenceInfo: { promptMode: "ocr" } }));
       expect(one.asked()).toHaveLength(6);
     }
   });
@@ -561,6 +563,89 @@ describe("the runner for vision models", () => {
     expect(await run.end(run.start({}, { batchSize: true }))).toBe(64);
     const none = new Run("no-input", {}, {}, box.home);
     expect(await none.end()).toBe(66);
+  });
+});
+
+describe("a server that is not what it should be", () => {
+  /** One that runs already; resolves with its address. */
+  async function served(name: string, plan: Behaviour, env: NodeJS.ProcessEnv = {}): Promise<string> {
+    const folder = mkdtempSync(join(box.home, `${name}-`));
+    const log = join(folder, "served.jsonl");
+    writeFileSync(join(folder, "plan.json"), JSON.stringify(plan));
+    const server = spawn(python(), ["-B", join(ROOT, "test/support/vllm.py")], {
+      env: { ...box.env, FAKE_VLLM_PLAN: join(folder, "plan.json"), FAKE_VLLM_LOG: log, ...env },
+      stdio: "ignore",
+    });
+    children.push(server);
+    const port = await until("the server", () => existsSync(log) && jsonLines(log).find((l) => l.port)?.port);
+    return `http://127.0.0.1:${port}`;
+  }
+
+  it("is named at once where it does not know the key or is none, whatever the time for its start", async () => {
+    for (const plan of [{}, { health: "none" }]) {
+      const url = await served("key", plan, { VLLM_API_KEY: "right" });
+      const wrong = new Run("wrong-key", {}, { serverUrl: `${url}/v1/`, startTimeout: 600 });
+      expect(await wrong.end(wrong.start({ YALE_JOBS_SERVER_KEY: "wrong" }))).toBe(69);
+      expect(wrong.stderr).toContain(`The server at ${url} refuses the key`);
+      const right = new Run("right-key", {}, { serverUrl: `${url}/v1/`, startTimeout: 600 });
+      expect(await right.end(right.start({ YALE_JOBS_SERVER_KEY: "right" }))).toBe(0);
+      const other = new Run("other-path", {}, { serverUrl: `${url}/api`, startTimeout: 600 });
+      expect(await other.end()).toBe(69);
+      expect(other.stderr).toContain("There is no OpenAI-compatible server at");
+    }
+    const none = new Run("no-address", {}, { serverUrl: "localhost:8000" });
+    expect(await none.end()).toBe(64);
+  });
+
+  it("is left alone for as long as it asks, and longer each time where it does not say", async () => {
+    const run = new Run(
+      "busy",
+      {
+        1: [...Array(4).fill({ after: 1 }), {}],
+        2: [{ after: 3, date: true }, {}],
+        3: [{ status: 503 }, { status: 503 }, {}],
+        4: [{ after: 5000 }],
+      },
+      { tries: 2 },
+    );
+    expect(await run.end()).toBe(3);
+    const rows = await run.results();
+    expect(rows.map((r) => r.error)).toEqual([null, null, null, expect.stringContaining("429"), null, null]);
+    const gaps = (page: number) => {
+      const times = run.requests().flatMap((r) => (r.page === page ? [Number(r.time)] : []));
+      return times.slice(1).map((t, i) => t - (times[i] ?? 0));
+    };
+    expect(gaps(1)).toHaveLength(4);
+    expect(Math.min(...gaps(1))).toBeGreaterThanOrEqual(1);
+    // HTTP's dates have whole seconds.
+    expect(Math.min(...gaps(2))).toBeGreaterThanOrEqual(1.9);
+    expect(gaps(3).map((g, i) => g >= 2 ** i)).toEqual([true, true]);
+    expect(gaps(4)).toEqual([]);
+  });
+
+  it("is started again where it hangs and seems well, and the page that does it twice is set aside", async () => {
+    const run = new Run("hung", { 3: [{ hangs: true }] }, { pageTimeout: 1, batchSize: 6 });
+    expect(await run.end()).toBe(3);
+    const rows = await run.results();
+    expect(rows.map((r) => r.error?.slice(0, 6) ?? null)).toEqual([null, null, "poison", null, null, null]);
+    expect(run.requests().filter((r) => r.start !== undefined)).toHaveLength(3);
+    expect(run.asked().filter((p) => p === 3)).toHaveLength(2);
+  });
+});
+
+describe("a page on its side", () => {
+  it("is turned as olmOCR says, and asked again", async () => {
+    const head = (valid: boolean, turn: number) =>
+      `---\nprimary_language: en\nis_rotation_valid: ${valid}\nrotation_correction: ${turn}\n---\nText`;
+    const steps = [{ text: head(false, 90) }, { text: head(false, 180) }, { text: head(true, 0) }];
+    const run = new Run("turned", { 1: steps }, { maxSamples: 1 }, input, "olmocr-2");
+    expect(await run.end()).toBe(0);
+    const asked = run.requests().filter((r) => r.page === 1);
+    expect(asked.map((r) => r.dark)).toEqual(["left", "bottom", "top"]);
+    expect(asked.map((r) => r.height)).toEqual([280, 308, 308]);
+    const [row] = await run.results();
+    expect(row).toMatchObject({ text: "Text", width: 308, height: 280 });
+    expect(row?.inferenceInfo).toMatchObject({ turned: 270, attempts: 3, temperature: 0.1 });
   });
 });
 

@@ -14,9 +14,10 @@ import os
 import sys
 import threading
 import time
+from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from PIL import Image
+from PIL import Image, ImageOps
 
 PLAN = json.load(open(os.environ["FAKE_VLLM_PLAN"]))
 LOG = os.environ["FAKE_VLLM_LOG"]
@@ -37,6 +38,15 @@ def note(**fields):
         file.write(json.dumps(fields) + "\n")
 
 
+def dark(image):
+    """The side of the image on which its ink is: left, right, top or bottom."""
+    ink = ImageOps.invert(image.convert("L")).point(lambda v: 255 if v > 128 else 0).getbbox()
+    if ink is None:
+        return None
+    near = {"left": ink[0], "top": ink[1], "right": image.width - ink[2], "bottom": image.height - ink[3]}
+    return min(near, key=near.get)
+
+
 def cells(page):
     return json.dumps(
         [
@@ -54,19 +64,26 @@ class Handler(BaseHTTPRequestHandler):
     def log_message(self, *_):
         pass
 
-    def say(self, status, value):
+    def say(self, status, value, **headers):
         data = json.dumps(value).encode()
         self.send_response(status)
+        for name, text in headers.items():
+            self.send_header(name.replace("_", "-"), text)
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
         self.wfile.write(data)
 
-    def refuse(self, status, message):
-        self.say(status, {"error": {"message": message, "type": "BadRequestError", "code": status}})
+    def refuse(self, status, message, **headers):
+        self.say(status, {"error": {"message": message, "type": "BadRequestError", "code": status}}, **headers)
 
     def do_GET(self):
-        if self.path == "/health":
+        if self.path == "/health" and PLAN.get("health") != "none":
             return self.say(503 if DEAD.is_set() else 200, {})
+        if self.path != "/v1/models":
+            return self.refuse(404, "Not Found")
+        key = os.environ.get("VLLM_API_KEY")
+        if key and self.headers.get("Authorization") != f"Bearer {key}":
+            return self.refuse(401, "Unauthorized")
         self.say(200, {"object": "list", "data": [{"id": SERVED}]})
 
     def do_POST(self):
@@ -76,14 +93,21 @@ class Handler(BaseHTTPRequestHandler):
             return self.refuse(401, "Unauthorized")
         if body["model"] != SERVED or PLAN.get("model") == "gone":
             return self.refuse(404, f"The model `{body['model']}` does not exist.")
+        if self.path == "/v1/completions":
+            note(probe=True)
+            while HUNG.is_set():
+                time.sleep(0.1)
+            return self.say(200, {"choices": [{"text": "a"}]})
         parts = body["messages"][0]["content"]
         prompt = next((p["text"] for p in parts if p["type"] == "text"), "")
         try:
             url = next(p["image_url"]["url"] for p in parts if p["type"] == "image_url")
-            width, height = Image.open(io.BytesIO(base64.b64decode(url.split(",", 1)[1]))).size
+            image = Image.open(io.BytesIO(base64.b64decode(url.split(",", 1)[1])))
+            width, height = image.size
         except Exception:
             return self.refuse(400, "cannot identify image file")
-        page = width // 28 - 10
+        # Pages are 280 pixels high, and wider, also where they are turned.
+        page = max(width, height) // 28 - 10
         with LOCK:
             before = [json.loads(line) for line in open(LOG)] if os.path.exists(LOG) else []
         times = sum(1 for line in before if line.get("page") == page)
@@ -95,6 +119,8 @@ class Handler(BaseHTTPRequestHandler):
             prompt=prompt,
             order=[p["type"] for p in parts],
             pid=os.getpid(),
+            time=time.time(),
+            dark=dark(image),
             temperature=body["temperature"],
             max_tokens=body["max_tokens"],
         )
@@ -110,6 +136,9 @@ class Handler(BaseHTTPRequestHandler):
             HUNG.set()
         while HUNG.is_set():
             time.sleep(0.1)
+        if "after" in step:
+            date = formatdate(time.time() + step["after"], usegmt=True) if step.get("date") else str(step["after"])
+            return self.refuse(429, "Too many requests", Retry_After=date)
         if "status" in step:
             return self.refuse(step["status"], step.get("message", "It was told to."))
         text = step.get("text", cells(page) if "bbox" in prompt else f"Text of page {page}.")
