@@ -9,6 +9,7 @@
 # model = "deepseek-ai/DeepSeek-OCR"
 # licence = "MIT"
 # gpus = 1
+# mostGpus = 8
 # gpuMemory = 24
 # startSeconds = 180
 # evidence = "3 to 4 billion parameters. olmOCR-bench 75.7; its second version was second of eight on historical medical reports by a judging model (ocr-bench-moh-results)"

@@ -9,6 +9,7 @@
 # model = "rednote-hilab/dots.mocr"
 # licence = "dots.ocr licence agreement on top of MIT, which prevails"
 # gpus = 1
+# mostGpus = 8
 # gpuMemory = 24
 # startSeconds = 180
 # evidence = "3 billion parameters. olmOCR-bench 83.9, by its makers (March 2026); before DoTS.ocr on historical medical reports by a judging model (ocr-bench-moh-results)"

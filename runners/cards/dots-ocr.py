@@ -9,6 +9,7 @@
 # model = "rednote-hilab/dots.ocr"
 # licence = "dots.ocr licence agreement on top of MIT, which prevails"
 # gpus = 1
+# mostGpus = 8
 # gpuMemory = 24
 # startSeconds = 180
 # evidence = "3 billion parameters. olmOCR-bench 79.1, OmniDocBench 1.5 88.41, by its makers"

@@ -8,6 +8,7 @@
 # model = "lightonai/LightOnOCR-2-1B"
 # licence = "Apache-2.0"
 # gpus = 1
+# mostGpus = 8
 # gpuMemory = 24
 # speed = "0.59 pages/s on an L4 with 32 requests in flight (uv-scripts, 100 historical scans); 42.8 on an H100 claimed"
 # startSeconds = 120

@@ -8,6 +8,7 @@
 # model = "nanonets/Nanonets-OCR2-3B"
 # licence = "not stated; derived from Qwen2.5-VL-3B, whose licence is for research only: check before use"
 # gpus = 1
+# mostGpus = 8
 # gpuMemory = 24
 # speed = "0.36 pages/s on an L4 with 32 requests in flight (uv-scripts, 100 historical scans)"
 # startSeconds = 180

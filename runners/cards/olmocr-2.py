@@ -8,6 +8,7 @@
 # model = "allenai/olmOCR-2-7B-1025-FP8"
 # licence = "Apache-2.0"
 # gpus = 1
+# mostGpus = 8
 # gpuMemory = 24
 # startSeconds = 180
 # evidence = "8 billion parameters in FP8, which H100, L40S, RTX 5000 Ada and later have in hardware. olmOCR-bench 82.4, by its makers"

@@ -8,6 +8,7 @@
 # model = "PaddlePaddle/PaddleOCR-VL-1.6"
 # licence = "Apache-2.0"
 # gpus = 1
+# mostGpus = 8
 # gpuMemory = 24
 # startSeconds = 120
 # evidence = "0.9 billion parameters. OmniDocBench 1.6 96.33, by its makers, with a layout stage that is not run here; weak on old scans (38.6 in a community measurement)"

@@ -8,6 +8,7 @@
 # model = "Qwen/Qwen3-VL-8B-Instruct"
 # licence = "Apache-2.0"
 # gpus = 1
+# mostGpus = 8
 # gpuMemory = 32
 # startSeconds = 180
 # evidence = "9 billion parameters, 18 GB by their number; not measured as an OCR engine here"

@@ -43,6 +43,14 @@ async def use() -> Optional[tuple[float, float]]:
     return sum(u for u, _ in numbers) / len(numbers), sum(m for _, m in numbers) / 1024
 
 
+async def gigabytes() -> list[float]:
+    """Memory of each GPU, in GB as its maker counts them; none where nothing is known."""
+    try:
+        return [float(total) * 2**20 / 1e9 for (total,) in await query("memory.total")]
+    except (OSError, ValueError):
+        return []
+
+
 async def about() -> list[str]:
     """Name, memory and driver of each GPU, for the record."""
     try:

@@ -66,5 +66,3 @@ class Model:
     top_p: float = 1.0
     # More fields of the request, such as `skip_special_tokens`.
     request: Mapping[str, Any] = field(default_factory=dict)
-    # "tensor" for a model that one GPU can't hold; "data": a copy on each GPU, which is faster for all others.
-    parallel: str = "data"

@@ -1,8 +1,5 @@
 """Keeps a server full: pages are read and made ready ahead, so many requests are in flight at any moment, and each page is
 written when it is done. Nothing waits for the slowest of a batch; there are no batches.
-
-A server that ends with pages in flight may have been killed by one of them. Those pages are suspects: they are asked alone,
-one after another, before the others go on, so that the one that kills it is found and set aside, and no other.
 """
 
 from __future__ import annotations
@@ -14,16 +11,16 @@ import random
 import re
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from datetime import datetime, timezone
-from typing import Any, Callable, Iterator, Mapping, Optional
+from typing import Any, Callable, Iterator, Mapping, Optional, Sequence
 
 from common.output import Output
 from common.progress import Progress
 
 from . import faults, gpu
-from .client import Answer, Broken, Busy, Client, Lost, Permanent, Temporary, Timeout
+from .client import Busy, Client, Permanent, Temporary, Timeout
 from .images import BadImage, Prepared, prepare, turned
+from .lane import Lane, Page, SetAside, Stopped
 from .model import Mode, Model, Parsed
 from .server import Server
 
@@ -38,28 +35,6 @@ _IDLE_AFTER = 180.0
 _IDLE_AGAIN = 300.0
 # Seconds that a page waits in all for a server that says that it is busy.
 _PATIENCE = 900.0
-# Seconds, at least, for the one token that tells a slow engine from one that hangs.
-_PROBE = 5.0
-
-
-class Stopped(Exception):
-    """The page was given up because the job is to stop; it is done when it runs again."""
-
-
-class SetAside(Exception):
-    """A page that ended the server twice."""
-
-
-@dataclass
-class Page:
-    """One page on its way."""
-
-    key: str
-    row: Mapping[str, Any]
-    # Times that the server ended while this page was in flight.
-    crashes: int = 0
-    tokens_in: int = 0
-    tokens_out: int = 0
 
 
 # What is made ready ahead of the requests, and a None for each worker at the end.
@@ -73,7 +48,7 @@ class Pump:
         self,
         model: Model,
         options: Mapping[str, Any],
-        server: Server,
+        servers: Sequence[Server],
         output: Output,
         progress: Progress,
         about: Mapping[str, Any],
@@ -81,31 +56,24 @@ class Pump:
     ) -> None:
         self._model = model
         self._options = options
-        self._server = server
         self._output = output
         self._progress = progress
         self._about = about
         self._total = total
-        self._at_once: int = options["batchSize"]
+        # Of each server: that many keep one full.
+        self._at_once: int = options["batchSize"] * len(servers)
         self._client = Client(self._at_once, options["pageTimeout"])
-        self._name = ""
+        self._lanes = [
+            Lane(server, self._client, options["tries"], options["pageTimeout"], lambda: self.stopping) for server in servers
+        ]
         cores = int(os.environ.get("SLURM_CPUS_PER_TASK") or os.cpu_count() or 2)
         # Pillow lets go of Python's lock while it decodes; more threads than cores only hold more pages in memory.
         self._threads = max(1, min(8, cores))
         self._pool = ThreadPoolExecutor(self._threads, "page")
         self._stopping = asyncio.Event()
         self._halt = asyncio.ensure_future(self._stopping.wait())
-        # Set while no suspect is about.
-        self._calm = asyncio.Event()
-        self._calm.set()
-        self._suspects = 0
-        self._alone = asyncio.Lock()
-        # When the last answer came, and who asks whether any comes.
-        self._answered = 0.0
-        self._probing = asyncio.Lock()
         # Pages of this attempt that were taken for blank.
         self.blank = 0
-        self._in_flight = 0
         self._waiting_for_pages = 0
         self._tokens = 0
         self._workers: list[asyncio.Task[None]] = []
@@ -123,11 +91,14 @@ class Pump:
 
     async def run(self, rows: Iterator[tuple[str, Mapping[str, Any]]]) -> None:
         """Works until every page is done or `stop`. Throws NeverHealthy, WrongServer, Unreadable."""
-        self._name = await self._server.model_name()
+        for lane in self._lanes:
+            await lane.open()
         ready: Ready = asyncio.Queue(self._threads + 1)
         reader = asyncio.create_task(self._read(rows, ready))
         pace = asyncio.create_task(self._pace())
-        self._workers = [asyncio.create_task(self._work(ready)) for _ in range(self._at_once)]
+        self._workers = [
+            asyncio.create_task(self._work(ready, self._lanes[i % len(self._lanes)])) for i in range(self._at_once)
+        ]
         self._halt.add_done_callback(lambda _: reader.cancel())
         try:
             pending: set[asyncio.Task[Any]] = {reader, *self._workers}
@@ -170,21 +141,20 @@ class Pump:
         for _ in range(self._at_once):
             await ready.put(None)
 
-    async def _work(self, ready: Ready) -> None:
+    async def _work(self, ready: Ready, lane: Lane) -> None:
         while not self.stopping:
             item = await self._next(ready)
             if item is None:
                 return
             page, prepared = item
             try:
-                row = await self._one(page, prepared)
+                row = await self._one(page, prepared, lane)
             except Stopped:
                 return
             finally:
-                if page.crashes > 0:
-                    self._cleared()
+                lane.done(page)
             self._output.add(row)
-            self._server.restarts = 0
+            lane.gained()
             if row["error"] is None:
                 self._progress.page(page.key, row["seconds"])
             else:
@@ -201,7 +171,7 @@ class Pump:
             self._waiting_for_pages -= 1
             get.cancel()
 
-    async def _one(self, page: Page, prepared: asyncio.Future[Prepared]) -> dict[str, Any]:
+    async def _one(self, page: Page, prepared: asyncio.Future[Prepared], lane: Lane) -> dict[str, Any]:
         """The result of one page, whatever becomes of it. Throws Stopped, NeverHealthy, WrongServer."""
         began = time.monotonic()
         width, height = (int(page.row.get(k) or 0) for k in ("width", "height"))
@@ -217,7 +187,7 @@ class Pump:
                 print(f"{page.key}: taken for blank, and not asked for (skipBlank)", flush=True)
             else:
                 info["size"] = [ready.sent_width, ready.sent_height]
-                parsed = await self._tries(page, ready, info)
+                parsed = await self._tries(page, ready, info, lane)
         except (BadImage, Permanent, SetAside, Temporary) as fault:
             error = str(fault)
         except faults.Fault as fault:
@@ -246,7 +216,7 @@ class Pump:
         }
         return {name: _encodable(value) if isinstance(value, str) else value for name, value in row.items()}
 
-    async def _tries(self, page: Page, ready: Prepared, info: dict[str, Any]) -> Parsed:
+    async def _tries(self, page: Page, ready: Prepared, info: dict[str, Any], lane: Lane) -> Parsed:
         """Asks until there is a result. Throws the last fault when the tries are used up, and Permanent at once."""
         most: int = self._options["tries"]
         asked: str = self._options["promptMode"]
@@ -265,7 +235,7 @@ class Pump:
             tried += 1
             info.update(attempts=tried, promptMode=name, temperature=temperature)
             try:
-                answer = await self._send(page, self._body(sent, mode, temperature))
+                answer = await lane.send(page, self._body(sent, mode, temperature))
                 page.tokens_in += answer.tokens_in
                 page.tokens_out += answer.tokens_out
                 self._tokens += answer.tokens_out
@@ -314,7 +284,6 @@ class Pump:
         text = {"type": "text", "text": self._model.image_mark + prompt}
         parts: list[dict[str, Any]] = [image] if self._model.image_mark + prompt == "" else [image, text]
         return {
-            "model": self._name,
             "messages": [{"role": "user", "content": parts if self._model.image_first else parts[::-1]}],
             "temperature": temperature,
             "top_p": self._model.top_p,
@@ -332,95 +301,6 @@ class Pump:
         room: int = self._options["maxModelLen"] - image - 1000
         return max(256, min(most, room))
 
-    async def _send(self, page: Page, body: Mapping[str, Any]) -> Answer:
-        """One answer, however often the server has to be waited for. Throws Permanent, Temporary, SetAside, and what ends
-        the run."""
-        losses = 0
-        while True:
-            if page.crashes == 0:
-                await self._calm.wait()
-                answer = await self._once(page, body, losses)
-            else:
-                # Held until the server is up again: the next suspect must not meet one that is just going down, and be
-                # taken for what ended it.
-                async with self._alone:
-                    answer = await self._once(page, body, losses)
-            if answer is not None:
-                return answer
-            losses += 1
-
-    async def _once(self, page: Page, body: Mapping[str, Any], losses: int) -> Optional[Answer]:
-        """One answer, or None after the server was lost and is there again; `losses` times it had been before."""
-        generation = self._server.generation
-        hung: Optional[int] = None
-        try:
-            return await self._post(body)
-        except Lost as error:
-            lost = error
-        except Timeout as error:
-            if await self._server.healthy():
-                if not self._server.ours or await self._lives():
-                    raise
-                hung = generation
-            lost = Lost(str(error), sent=True)
-        except Broken as error:
-            if not self._server.ours or (await self._server.stays_healthy() and self._server.generation == generation):
-                raise
-            lost = Lost(str(error), sent=True)
-        if self.stopping:
-            # The signal that this job got may have ended the server as well; no new one is started for what is left.
-            raise Stopped
-        if lost.sent:
-            # At once, so that no other page is sent before it is known whether the server ended.
-            self._suspect(page)
-        await self._server.recover(hung)
-        if lost.sent and self._server.generation == generation:
-            self._trust(page)
-            if losses + 1 >= self._options["tries"]:
-                raise Temporary(str(lost))
-        elif page.crashes >= 2:
-            raise SetAside("poison: the server ended or hung twice while it worked on this page (log/server.log)")
-        if self.stopping:
-            raise Stopped
-        return None
-
-    async def _post(self, body: Mapping[str, Any]) -> Answer:
-        self._in_flight += 1
-        try:
-            answer = await self._client.ask(self._server.url, self._server.headers(), body)
-            self._answered = time.monotonic()
-            return answer
-        finally:
-            self._in_flight -= 1
-
-    async def _lives(self) -> bool:
-        """Whether the server has answered a page just now, or at least gives one token: if not, its engine hangs, and every
-        page would wait for the whole of its time in vain."""
-        async with self._probing:
-            patience: float = self._options["pageTimeout"]
-            if time.monotonic() - self._answered > min(30.0, patience / 2):
-                seconds = max(_PROBE, min(60.0, patience))
-                if not await self._client.lives(self._server.url, self._server.headers(), self._name, seconds):
-                    return False
-                self._answered = time.monotonic()
-            return True
-
-    def _suspect(self, page: Page) -> None:
-        page.crashes += 1
-        if page.crashes == 1:
-            self._suspects += 1
-            self._calm.clear()
-
-    def _trust(self, page: Page) -> None:
-        page.crashes -= 1
-        if page.crashes == 0:
-            self._cleared()
-
-    def _cleared(self) -> None:
-        self._suspects -= 1
-        if self._suspects == 0:
-            self._calm.set()
-
     async def _pause(self, seconds: float) -> None:
         try:
             await asyncio.wait_for(self._stopping.wait(), seconds)
@@ -437,7 +317,7 @@ class Pump:
             await asyncio.sleep(_RATE_EVERY)
             now, done = time.monotonic(), self._output.done
             use = await gpu.use()
-            words = [f"{self._in_flight} in flight", f"{(self._tokens - tokens) / (now - then):.0f} tokens/s"]
+            words = [f"{sum(lane.in_flight for lane in self._lanes)} in flight", f"{(self._tokens - tokens) / (now - then):.0f} tokens/s"]
             if use is not None:
                 words.insert(0, f"GPU {use[0]:.0f} %, {use[1]:.0f} GiB")
             # Over the whole run: pages take as long as they are full, and a short window would jump.
@@ -464,12 +344,13 @@ class Pump:
             tokens, then = self._tokens, now
 
     def _why_idle(self) -> str:
-        if self._suspects > 0:
+        if any(lane.suspects > 0 for lane in self._lanes):
             return "the server is being started again after a page ended it"
         if self._waiting_for_pages >= self._at_once:
             return "pages are read or decoded too slowly; the file system or the CPUs (cpus) are the limit"
-        if self._in_flight > 0:
-            return f"{self._in_flight} requests are in flight and the server does not work on them (log/server.log)"
+        in_flight = sum(lane.in_flight for lane in self._lanes)
+        if in_flight > 0:
+            return f"{in_flight} requests are in flight and the server does not work on them (log/server*.log)"
         return "results are being written, or pages wait to be tried again"
 
 

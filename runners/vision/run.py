@@ -24,7 +24,7 @@ from .client import WrongServer
 from .images import PixelRules
 from .model import Model
 from .pump import Pump
-from .server import SERVED_AS, NeverHealthy, Server, visible_gpus, vllm_command
+from .server import SERVED_AS, NeverHealthy, Server, gpus_for_one, shares, visible_gpus, vllm_command
 
 DONE, DONE_WITH_ERRORS, BAD_OPTIONS, BAD_INPUT, NO_SERVER, INTERNAL, AGAIN = 0, 3, 64, 66, 69, 70, 75
 # Seconds that pages in flight get: USR1 comes minutes before the time limit, TERM half a minute before the kill.
@@ -94,8 +94,19 @@ def with_pixels(model: Model, options: Mapping[str, Any]) -> Model:
     return Model(**{**vars(model), "pixels": PixelRules(low, high, p.factor, p.longest)})
 
 
+async def gpus_of_servers(card: Mapping[str, Any], options: Mapping[str, Any]) -> list[list[str]]:
+    """The GPUs of each server of this job. Throws Refused where one copy is to be spread over more than there are."""
+    given = visible_gpus(os.environ)
+    asked: Optional[int] = options.get("tensorParallel")
+    if asked is not None and asked > max(1, len(given)):
+        raise Refused(f"tensorParallel: one copy of the model is to have {asked} GPUs, and the job has {len(given)}.")
+    each = asked or gpus_for_one(float(card.get("gpuMemory", 0)), await gpu.gigabytes(), len(given))
+    return shares(given, each)
+
+
 def serve_command(model: Model, card: Mapping[str, Any], options: Mapping[str, Any], gpus: int) -> list[str]:
-    """The arguments of `vllm serve`; the key is in its environment, where no list of processes shows it."""
+    """The arguments of a `vllm serve` with so many GPUs; the key is in its environment, where no list of processes shows
+    it."""
     flags = [options.get("modelId") or card["model"], "--served-model-name", SERVED_AS]
     if options.get("revision"):
         # The code of a model is as much of it as the weights.
@@ -108,7 +119,7 @@ def serve_command(model: Model, card: Mapping[str, Any], options: Mapping[str, A
     # No page comes twice: caches of images and prompts only cost memory (DeepSeek's, LightOn's and Paddle's recipes).
     flags += ["--no-enable-prefix-caching", "--mm-processor-cache-gb", "0"]
     if gpus > 1:
-        flags += [f"--{model.parallel}-parallel-size", str(gpus)]
+        flags += ["--tensor-parallel-size", str(gpus)]
     return [*flags, *model.serve]
 
 
@@ -183,7 +194,7 @@ class _Stop:
         # The server is gone: nobody waits for pages any more.
         self.over = False
         self.pump: Optional[Pump] = None
-        self.starting: Optional[asyncio.Task[None]] = None
+        self.starting: Optional[asyncio.Future[Any]] = None
         self._times = 0
         self._progress = progress
         for name in _GRACE:
@@ -222,23 +233,34 @@ async def _work(
     url = options.get("serverUrl")
     if url and not url.startswith(("http://", "https://")):
         raise Refused(f"serverUrl: {url!r} is no address; it begins with http:// or https://.")
+    groups: list[list[str]] = [[]]
     command: list[str] = []
     if not url:
-        gpus = min(visible_gpus(os.environ), max(1, int(card.get("gpus", 1))))
-        command = [*vllm_command(), *serve_command(model, card, options, gpus)]
-        phase(f"Starting the server with {identity['model']}.")
+        groups = await gpus_of_servers(card, options)
+        command = [*vllm_command(), *serve_command(model, card, options, len(groups[0]))]
+        many = "" if len(groups) == 1 else f" {len(groups)} times"
+        phase(f"Starting the server{many} with {identity['model']}.")
         print(" ".join(command), flush=True)
+        idle = len(visible_gpus(os.environ)) - sum(map(len, groups))
+        if idle > 0:
+            phase(f"GPUs that stay idle: {idle}; a copy of the model takes {len(groups[0])}. Ask for a multiple of that.")
     task = os.environ.get("YALE_JOBS_SHARD")
-    server = Server(
-        url=url or None,
-        command=command,
-        env=model.env,
-        log=os.path.join("log", f"server-{task}.log" if task else "server.log"),
-        start_seconds=options["startTimeout"],
-        phase=phase,
-    )
+
+    def server(index: int) -> Server:
+        name = "-".join(["server", *([task] if task else []), *([f"gpu{index}"] if len(groups) > 1 else [])])
+        mine = {} if len(groups) == 1 else {"CUDA_VISIBLE_DEVICES": ",".join(groups[index])}
+        return Server(
+            url=url or None,
+            command=command,
+            env={**model.env, **mine},
+            log=os.path.join("log", f"{name}.log"),
+            start_seconds=options["startTimeout"],
+            phase=phase if len(groups) == 1 else lambda message: phase(f"GPU {index}: {message}"),
+        )
+
+    servers = [server(i) for i in range(len(groups))]
     try:
-        stop.starting = asyncio.ensure_future(server.start())
+        stop.starting = asyncio.gather(*(s.start() for s in servers))
         try:
             await stop.starting
         except asyncio.CancelledError:
@@ -248,7 +270,7 @@ async def _work(
         versions = {name: _version(name) for name in ("vllm", "transformers", "torch", "pillow", "pyarrow", "httpx")}
         await _record(output, model, card, options, identity, prompt, command, versions)
         about = {k: v for k, v in {**identity, "vllm": versions["vllm"], "server": url}.items() if v is not None}
-        pump = Pump(model, options, server, output, progress, about, lambda: pages.total)
+        pump = Pump(model, options, servers, output, progress, about, lambda: pages.total)
         stop.pump = pump
         if stop.asked:
             return
@@ -256,7 +278,7 @@ async def _work(
         await pump.run(_missing(pages, output, progress))
     finally:
         stop.over = True
-        await server.close()
+        await asyncio.gather(*(s.close() for s in servers))
 
 
 def _missing(pages: Input, output: Output, progress: Progress) -> Iterator[tuple[str, Mapping[str, Any]]]:

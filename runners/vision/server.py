@@ -39,10 +39,27 @@ def vllm_command() -> list[str]:
     return [found, "serve"]
 
 
-def visible_gpus(env: Mapping[str, str]) -> int:
-    """GPUs that this job was given: SLURM sets CUDA_VISIBLE_DEVICES to them."""
-    given = [d for d in env.get("CUDA_VISIBLE_DEVICES", "").split(",") if d.strip() not in ("", "-1", "NoDevFiles")]
-    return max(1, len(given))
+def visible_gpus(env: Mapping[str, str]) -> list[str]:
+    """GPUs that this job was given, by the names that CUDA knows: SLURM sets CUDA_VISIBLE_DEVICES to them."""
+    given = (d.strip() for d in env.get("CUDA_VISIBLE_DEVICES", "").split(","))
+    return [d for d in given if d not in ("", "-1", "NoDevFiles")]
+
+
+def shares(gpus: Sequence[str], each: int) -> list[list[str]]:
+    """Which GPUs each server gets, `each` of them; those that are left over stay idle. One server with whatever is there
+    where the GPUs are not known by name."""
+    return [list(gpus[i : i + each]) for i in range(0, len(gpus) - each + 1, each)] or [list(gpus)]
+
+
+def gpus_for_one(needs: float, has: Sequence[float], most: int) -> int:
+    """How many GPUs hold one copy of a model that needs so many GB, where each has so many: one if they are not known or it
+    fits, as a copy on each GPU answers more pages than one that is spread over them; else a power of two, by which the
+    heads of a model can be divided."""
+    each = 1
+    # A card sold as 24 GB has a little less of it free.
+    while has and each * 2 <= most and min(has) * each < needs * 0.92:
+        each *= 2
+    return each
 
 
 class Server:
@@ -68,7 +85,7 @@ class Server:
         self.generation = 0
         self._command = list(command)
         self._env = dict(env)
-        self._log = log
+        self.log = log
         self._limit = start_seconds
         self._phase = phase
         self._guard: Optional[subprocess.Popen[bytes]] = None
@@ -101,8 +118,8 @@ class Server:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
         self.url = f"http://127.0.0.1:{port}"
-        os.makedirs(os.path.dirname(self._log) or ".", exist_ok=True)
-        self._log_from = os.path.getsize(self._log) if os.path.exists(self._log) else 0
+        os.makedirs(os.path.dirname(self.log) or ".", exist_ok=True)
+        self._log_from = os.path.getsize(self.log) if os.path.exists(self.log) else 0
         if self._scratch is None:
             # On the node's own disk: compiled kernels in a shared home folder are slow, and two jobs trip over each other.
             self._scratch = tempfile.mkdtemp(prefix="yale-vllm-", dir=os.environ.get("SLURM_TMPDIR"))
@@ -113,7 +130,7 @@ class Server:
             env.setdefault(name, os.path.join(self._scratch, name.lower()))
         guard = os.path.join(os.path.dirname(os.path.abspath(__file__)), "guard.py")
         self._guard = subprocess.Popen(
-            [sys.executable, "-B", guard, self._scratch, self._log, *self._command, "--host", "127.0.0.1", "--port", str(port)],
+            [sys.executable, "-B", guard, self._scratch, self.log, *self._command, "--host", "127.0.0.1", "--port", str(port)],
             stdin=subprocess.PIPE,
             start_new_session=True,
             env=env,
@@ -213,8 +230,8 @@ class Server:
     def _tail(self, lines: int = 30) -> str:
         """The end of the server's log. It is another program's: control characters are left out."""
         try:
-            with open(self._log, "rb") as file:
-                file.seek(max(self._log_from, os.path.getsize(self._log) - 20_000))
+            with open(self.log, "rb") as file:
+                file.seek(max(self._log_from, os.path.getsize(self.log) - 20_000))
                 text = file.read().decode("utf-8", "replace")
         except OSError:
             return ""

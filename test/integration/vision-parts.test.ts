@@ -247,10 +247,19 @@ describe("Markdown as plain text", () => {
   });
 });
 
-it("a server is started with what was asked for, on all GPUs of the job, and without its key", () => {
+it("each GPU has a server of its own, unless the model needs more of them", () => {
+  expect(cases.gpus).toEqual({
+    named: ["0", "GPU-aa"],
+    none: [],
+    "for one": [1, 1, 2, 4, 2, 1],
+    shares: [[["0"], ["1"], ["2"]], [["0", "1"]], [["0", "1", "2"]], [[]]],
+  });
+});
+
+it("a server is started with what was asked for, on its GPUs, and without its key", () => {
   const { serve, pixels, limits } = cases.options as { serve: string[]; pixels: object; limits: string };
   expect(serve.join(" ")).toBe(
-    'some/model --served-model-name model --max-model-len 32768 --gpu-memory-utilization 0.9 --limit-mm-per-prompt {"image": 1} --max-num-seqs 32 --no-enable-prefix-caching --mm-processor-cache-gb 0 --data-parallel-size 2 --chat-template-content-format string --trust-remote-code',
+    'some/model --served-model-name model --max-model-len 32768 --gpu-memory-utilization 0.9 --limit-mm-per-prompt {"image": 1} --max-num-seqs 32 --no-enable-prefix-caching --mm-processor-cache-gb 0 --tensor-parallel-size 2 --chat-template-content-format string --trust-remote-code',
   );
   expect(pixels).toEqual({ min_pixels: 3136, max_pixels: 1_000_000, factor: 28, longest: null });
   expect(limits).toBe("Refused: minPixels (20000) is above maxPixels (10000).");

@@ -542,6 +542,47 @@ describe("the runner for vision models", () => {
     expect(env.gpus).toEqual(["NVIDIA H200, 143771, 570.86.15"]);
   });
 
+  /** A stand-in for nvidia-smi that knows GPUs with so many MiB each. */
+  function smi(mebibytes: number): string {
+    const folder = mkdtempSync(join(box.home, "smi-"));
+    const lines = [0, 1].map((i) => `case "$*" in *id=*${i}*) echo ${mebibytes};; esac`).join("; ");
+    writeFileSync(join(folder, "nvidia-smi"), `#!/bin/sh\ncase "$*" in *memory.total*) ${lines};; *) exit 1;; esac\n`);
+    chmodSync(join(folder, "nvidia-smi"), 0o755);
+    return `${folder}:${join(box.home, "bin")}:${process.env.PATH}`;
+  }
+  const both = { CUDA_VISIBLE_DEVICES: "0,1" };
+
+  it("has a server on each of its GPUs, and a page that kills one holds up no page of the other", async () => {
+    const run = new Run("gpus", { all: [{ seconds: 0.3 }], 3: [{ dies: 0.1 }] }, { batchSize: 2 });
+    expect(await run.end(run.start({ ...both, PATH: smi(24_576) }))).toBe(3);
+    const starts = run.requests().filter((r) => r.start !== undefined);
+    expect(starts.map((r) => r.gpus).sort()).toHaveLength(4);
+    expect(new Set(starts.map((r) => r.gpus))).toEqual(new Set(["0", "1"]));
+    expect(String(starts[0]?.argv)).not.toContain("parallel");
+    const rows = await run.results();
+    expect(rows.map((r) => r.error?.slice(0, 6) ?? null)).toEqual([null, null, "poison", null, null, null]);
+    // Those of one server, and none of the other, were asked twice.
+    const twice = [1, 2, 4, 5, 6].filter((n) => run.asked().filter((p) => p === n).length > 1);
+    expect(twice.length).toBeLessThanOrEqual(1);
+    expect(starts.map((r) => alive(r.start))).not.toContain(true);
+    expect(readdirSync(join(run.folder, "log")).sort()).toEqual(["server-gpu0.log", "server-gpu1.log"]);
+  });
+
+  it("spreads a model over GPUs that are too small for it, or as many as are asked for", async () => {
+    for (const [card, options] of [
+      ["qwen3-vl", {}],
+      ["dots-ocr", { tensorParallel: 2 }],
+    ] as const) {
+      const run = new Run("spread", {}, { maxSamples: 1, ...options }, input, card);
+      expect(await run.end(run.start({ ...both, PATH: smi(24_576) }))).toBe(0);
+      const starts = run.requests().filter((r) => r.start !== undefined);
+      expect(starts).toMatchObject([{ gpus: "0,1", argv: expect.arrayContaining(["--tensor-parallel-size", "2"]) }]);
+    }
+    const more = new Run("too-many", {}, { tensorParallel: 4 });
+    expect(await more.end(more.start(both))).toBe(64);
+    expect(more.stderr).toContain("the job has 2");
+  });
+
   it("splits the pages over the tasks of an array, which come back as one", async () => {
     const run = new Run("array", {});
     const task = (i: number) =>

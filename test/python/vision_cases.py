@@ -10,7 +10,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 sys.dont_write_bytecode = True
 
 from PIL import Image, ImageChops, ImageDraw, ImageFilter  # noqa: E402
-from vision import deepseek, dots, faults, front_matter, images, run  # noqa: E402
+from vision import deepseek, dots, faults, front_matter, images, run, server  # noqa: E402
 from vision.images import PixelRules, Prepared  # noqa: E402
 from vision.model import as_markdown  # noqa: E402
 from vision.plain import plain  # noqa: E402
@@ -311,6 +311,15 @@ cases = {
             "<｜end▁of▁sentence｜>"
         ),
         "none": grounded("Just text"),
+    },
+    "gpus": {
+        "named": server.visible_gpus({"CUDA_VISIBLE_DEVICES": "0, GPU-aa,"}),
+        "none": server.visible_gpus({"CUDA_VISIBLE_DEVICES": "NoDevFiles"}),
+        "for one": [
+            server.gpus_for_one(needs, has, len(has))
+            for needs, has in ((24, [25.8] * 4), (24, [23.6] * 2), (32, [25.8] * 4), (64, [25.8] * 4), (99, [25.8] * 2), (32, []))
+        ],
+        "shares": [server.shares(["0", "1", "2"], each) for each in (1, 2, 3)] + [server.shares([], 1)],
     },
     "options": {
         "serve": run.serve_command(

@@ -158,7 +158,13 @@ class Handler(BaseHTTPRequestHandler):
 
 def main():
     print("Loading weights \x1b[31mred\x1b[0m", flush=True)
-    note(start=os.getpid(), argv=sys.argv[1:], key=bool(os.environ.get("VLLM_API_KEY")), tmp=os.environ.get("TMPDIR"))
+    note(
+        start=os.getpid(),
+        argv=sys.argv[1:],
+        key=bool(os.environ.get("VLLM_API_KEY")),
+        tmp=os.environ.get("TMPDIR"),
+        gpus=os.environ.get("CUDA_VISIBLE_DEVICES"),
+    )
     if PLAN.get("start") == "fail":
         print("torch.OutOfMemoryError: CUDA out of memory.", flush=True)
         sys.exit(1)
