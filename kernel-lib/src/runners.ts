@@ -28,8 +28,10 @@ export interface RunnerCard {
   /** Model id on the Hugging Face Hub, for engines that load one. */
   model?: string;
   licence: string;
-  /** GPUs that it uses; 0 for CPU engines. */
+  /** GPUs that it needs; 0 for CPU engines. */
   gpus: number;
+  /** GPUs of one node that it uses if it gets them. */
+  mostGpus: number;
   /** GiB of GPU memory that it needs. */
   gpuMemory?: number;
   /** Pages per second on the hardware it was measured on, in words. */
@@ -79,6 +81,7 @@ export function readCard(folder: string): RunnerCard {
     engine: text("engine"),
     licence: text("licence"),
     gpus: Number(table.gpus ?? 0),
+    mostGpus: Number(table.mostGpus ?? table.gpus ?? 0),
     command: table.command as string[],
     options: (table.options ?? {}) as Record<string, RunnerOption>,
     folder,

@@ -10,6 +10,10 @@ from typing import Any, Mapping, Optional
 import httpx
 
 
+# Where the key of a foreign server lies: variables of a job are no place for secrets, as they stand in its script.
+KEY_FILE = "~/.config/yale-jobs/server-key"
+
+
 class Permanent(Exception):
     """The server will never take this page: a bad image, more tokens than the model's length."""
 
@@ -120,7 +124,7 @@ def refused(url: str, status: int) -> str:
     """What to tell a person whose key a server does not take."""
     return (
         f"The server at {url} refuses the key that it is given, or wants one ({status}). "
-        "Put the right one into YALE_JOBS_SERVER_KEY in the environment of the job."
+        f"Put the right one into {KEY_FILE} where the job runs, for you alone to read, or into YALE_JOBS_SERVER_KEY."
     )
 
 

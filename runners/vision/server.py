@@ -16,7 +16,7 @@ from typing import Callable, Mapping, Optional, Sequence
 
 import httpx
 
-from .client import WrongServer, refused
+from .client import KEY_FILE, WrongServer, refused
 
 # Starts again after a crash, at most, with no page finished between them.
 MOST_RESTARTS = 5
@@ -62,6 +62,18 @@ def gpus_for_one(needs: float, has: Sequence[float], most: int) -> int:
     return each
 
 
+def _key_of_person() -> str:
+    """The key of a foreign server, if it has one."""
+    given = os.environ.get("YALE_JOBS_SERVER_KEY")
+    if given:
+        return given
+    try:
+        with open(os.path.expanduser(KEY_FILE), encoding="utf-8") as file:
+            return file.read().strip()
+    except (OSError, ValueError):
+        return ""
+
+
 class Server:
     """Either one of ours (`command`) or one that runs already (`url`)."""
 
@@ -78,7 +90,7 @@ class Server:
         # Addresses are passed on with and without the version of the protocol.
         self.url = re.sub(r"/+(v1/*)?$", "", url) if url else ""
         self.ours = url is None
-        self.key = secrets.token_hex(16) if self.ours else os.environ.get("YALE_JOBS_SERVER_KEY", "")
+        self.key = secrets.token_hex(16) if self.ours else _key_of_person()
         # Starts in a row with no page finished between them; who finishes one sets it back.
         self.restarts = 0
         # Counts the times that the server ended.

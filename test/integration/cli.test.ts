@@ -69,6 +69,19 @@ describe("yale jobs ocr", () => {
     expect(plan.files.map((f: { path: string }) => f.path)).toContain("job.sh");
     expect(JSON.parse((await box.yale("jobs", "ls", "--json")).stdout).length).toBe(before);
   });
+
+  it("asks for as many GPUs of a node as were asked for, and for none that a model can't use", async () => {
+    const pdf = await textPdf(box.home, "gpus.pdf", 1);
+    const config = join(box.home, "grace.yaml");
+    writeFileSync(config, "clusters:\n  grace: { host: grace.ycrc.yale.edu, username: ab123, job_dir: /x }\n");
+    const dry = (gpus: string) =>
+      box.yale("jobs", "ocr", pdf, "--config", config, "--model", "dots-ocr", "--gpus", gpus, "--dry-run", "--json");
+    const { script } = JSON.parse((await dry("a100:2")).stdout);
+    expect(script).toContain("#SBATCH --gpus=a100:2");
+    expect(script).toContain("#SBATCH --nodes=1");
+    expect((await dry("v100:2")).stderr).toMatch(/v100 does not know[\s\S]*Ask for .*a100/);
+    expect((await dry("a100:16")).stderr).toMatch(/at most the 8 GPUs of one node/);
+  });
 });
 
 describe("yale refuses with exit code 2 and says what is allowed", () => {

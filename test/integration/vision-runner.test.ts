@@ -623,13 +623,16 @@ describe("a server that is not what it should be", () => {
   }
 
   it("is named at once where it does not know the key or is none, whatever the time for its start", async () => {
+    const withKey = mkdtempSync(join(box.home, "key-"));
+    mkdirSync(join(withKey, ".config", "yale-jobs"), { recursive: true });
+    writeFileSync(join(withKey, ".config", "yale-jobs", "server-key"), "right\n");
     for (const plan of [{}, { health: "none" }]) {
       const url = await served("key", plan, { VLLM_API_KEY: "right" });
       const wrong = new Run("wrong-key", {}, { serverUrl: `${url}/v1/`, startTimeout: 600 });
       expect(await wrong.end(wrong.start({ YALE_JOBS_SERVER_KEY: "wrong" }))).toBe(69);
       expect(wrong.stderr).toContain(`The server at ${url} refuses the key`);
       const right = new Run("right-key", {}, { serverUrl: `${url}/v1/`, startTimeout: 600 });
-      expect(await right.end(right.start({ YALE_JOBS_SERVER_KEY: "right" }))).toBe(0);
+      expect(await right.end(right.start({ HOME: withKey }))).toBe(0);
       const other = new Run("other-path", {}, { serverUrl: `${url}/api`, startTimeout: 600 });
       expect(await other.end()).toBe(69);
       expect(other.stderr).toContain("There is no OpenAI-compatible server at");

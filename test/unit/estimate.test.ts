@@ -59,6 +59,7 @@ const dots: RunnerCard = {
   engine: "vllm",
   licence: "",
   gpus: 1,
+  mostGpus: 8,
   gpuMemory: 24,
   pagesPerSecond: { h200: 2 },
   startSeconds: 120,

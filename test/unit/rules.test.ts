@@ -27,6 +27,7 @@ const card = (gpus: number, gpuMemory?: number): RunnerCard => ({
   engine: "",
   licence: "",
   gpus,
+  mostGpus: gpus === 0 ? 0 : 8,
   command: [],
   options: {},
   folder: "",
@@ -149,10 +150,45 @@ describe("by the profile of its site", () => {
   it("warns of what is on its way out, of preemption and of small memory", () => {
     expect(rule(cluster("grace"), {}).warnings.join()).toMatch(/Grace is being shut down/);
     expect(rule(bouchet, { partition: "scavenge" }).warnings.join()).toMatch(/ended whenever others need/);
-    expect(rule(cluster("grace"), { gpus: "v100:1" }, { card: card(1, 24) }).warnings.join()).toMatch(
-      /wants 24 GB .* v100 has 16/,
+    expect(rule(cluster("grace"), { gpus: "a5000:1" }, { card: card(1, 32) }).warnings.join()).toMatch(
+      /wants 32 GB .* a5000 has 24/,
     );
     expect(rule(bouchet, { partition: "weak" }).warnings.join()).toMatch(/did you mean "week"/);
+  });
+
+  it("a model gets GPUs of one node, as many as it uses", () => {
+    const grace = cluster("grace");
+    const two = rule(grace, { gpus: "a100:2" }, { card: card(1, 24) });
+    expect(two).toMatchObject({ resources: { gpus: "a100:2", nodes: 1, partition: "gpu" } });
+    expect(two.warnings.join()).not.toMatch(/memory/);
+    // Two hold what one has no room for, and a third would be alone.
+    expect(rule(grace, { gpus: "a5000:2" }, { card: card(1, 32) }).warnings.join()).not.toMatch(/memory/);
+    expect(refused(() => rule(grace, { gpus: "a5000:3" }, { card: card(1, 32) }))).toMatch(
+      /takes 2 GPUs, and 3 were asked for: 1 would stay idle[\s\S]*a5000:2 or a5000:4/,
+    );
+    const spec = { options: { tensorParallel: 4 } };
+    expect(refused(() => rule(grace, { gpus: "a100:2" }, { card: card(1, 24), spec }))).toMatch(/Ask for a100:4/);
+    expect(rule(grace, { gpus: "a5000:2" }, { card: card(1, 90) }).warnings.join()).toMatch(/2 of a5000 have 48/);
+  });
+
+  it("a model in bfloat16 does not go where that is not known", () => {
+    const grace = cluster("grace");
+    expect(refused(() => rule(grace, { gpus: "v100:2" }, { card: card(1, 24) }))).toMatch(
+      /bfloat16, which v100 does not know[\s\S]*Ampere or later: a100, a5000, rtx3090, l40s/,
+    );
+    const spec = { options: { modelId: "me/in-float16" } };
+    expect(rule(grace, { gpus: "v100:2" }, { card: card(1, 24), spec }).warnings.join()).toMatch(/float16/);
+    expect(rule(grace, { gpus: "v100:2" }).resources.gpus).toBe("v100:2");
+    const old = SITES.flatMap((s) => s.gpus.map((g) => g.type)).filter((type) => {
+      const own = cluster("none", { site: { ...generic, gpus: [{ type, gigabytes: 999 }] } });
+      try {
+        rule(own, { gpus: `${type}:1` }, { card: card(1, 24) });
+        return false;
+      } catch {
+        return true;
+      }
+    });
+    expect([...new Set(old)].sort()).toEqual(["rtx2080", "rtx2080ti", "rtx5000", "rtx8000", "v100"]);
   });
 
   it("loads the module that brings conda, for a job that needs it", () => {

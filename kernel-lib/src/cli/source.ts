@@ -85,11 +85,14 @@ export async function models(name: string | undefined, flags: Flags): Promise<vo
   if (flags.json === true) return printJson(name === undefined ? cards : cards[0]);
   for (const card of cards) {
     print(`${card.name}  ${card.title}`);
-    print(
-      `  ${[card.model, card.licence, card.gpus === 0 ? "no GPU" : `${card.gpus} GPU of ${card.gpuMemory ?? "any"} GB`, card.speed].filter(Boolean).join(" · ")}`,
-    );
+    print(`  ${[card.model, card.licence, gpusOf(card), card.speed].filter(Boolean).join(" · ")}`);
     if (name !== undefined) await explain(card);
   }
+}
+
+function gpusOf({ gpus, mostGpus, gpuMemory }: RunnerCard): string {
+  if (gpus === 0) return "no GPU";
+  return `${gpus === mostGpus ? gpus : `${gpus} to ${mostGpus}`} GPU${mostGpus === 1 ? "" : "s"} of ${gpuMemory ?? "any"} GB`;
 }
 
 /** What a runner needs and takes, at length. */

@@ -54,17 +54,23 @@ export async function resolveJob(given: JobSpec): Promise<ResolvedJob> {
     spec.options = known;
   }
   // A default of config.yaml is meant for runners that can use it.
-  if (card !== undefined && given.resources.gpus === undefined && gpuCount(spec) > card.gpus) {
+  if (card !== undefined && given.resources.gpus === undefined && gpuCount(spec) > card.mostGpus) {
     const { gpus, ...resources } = spec.resources;
-    spec.resources = card.gpus === 0 ? resources : { ...resources, gpus: `${gpus}`.replace(/\d+$/, `${card.gpus}`) };
+    spec.resources =
+      card.mostGpus === 0 ? resources : { ...resources, gpus: `${gpus}`.replace(/\d+$/, `${card.mostGpus}`) };
   }
   if (cluster.scheduler === "local" && gpuCount(spec) > 0 && (card?.gpus ?? 0) === 0) {
     warnings.push(`${cluster.name} gives no GPUs; the job runs on the CPU, and "gpus" is left out.`);
     const { gpus: _, ...resources } = spec.resources;
     spec.resources = resources;
   }
-  if (card !== undefined && gpuCount(spec) > Math.max(card.gpus, 0) && cluster.scheduler !== "local") {
-    const most = card.gpus === 0 ? "no GPU" : card.gpus === 1 ? "one GPU" : `${card.gpus} GPUs`;
+  if (card !== undefined && gpuCount(spec) > card.mostGpus && cluster.scheduler !== "local") {
+    const most =
+      card.mostGpus === 0
+        ? "no GPU"
+        : card.mostGpus === 1
+          ? "one GPU"
+          : `at most the ${card.mostGpus} GPUs of one node`;
     throw new UsageError(
       `The runner ${card.name} uses ${most}, and ${spec.resources.gpus} was asked for.`,
       "Idle GPUs get a job cancelled on most clusters: ask for what it uses, or split the pages with shards.",

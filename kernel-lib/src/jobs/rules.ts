@@ -55,7 +55,9 @@ export function applyRules(job: RuledJob, warnings: string[]): Pick<JobSpec, "re
   checkCounts(resources, spec, cluster, place, known);
   if (place?.use === "scavenge")
     warnings.push(`Jobs in ${place.name} are ended whenever others need the nodes; they are queued again and go on.`);
-  if (card !== undefined) memoryWarning(card, resources, site, warnings);
+  if (card !== undefined) checkFit(card, job, resources, warnings);
+  // A runner sees one node: GPUs on others would stay idle.
+  if (card !== undefined && gpuRequest(resources.gpus).count > 1) resources = { nodes: 1, ...resources };
   const conda = site?.condaModule;
   return {
     resources,
@@ -250,16 +252,49 @@ function checkCounts(
     );
 }
 
-function memoryWarning(
-  card: RunnerCard,
-  resources: Resources,
-  site: SiteProfile | undefined,
-  warnings: string[],
-): void {
-  const { type } = gpuRequest(resources.gpus);
-  const has = type === undefined ? undefined : gigabytes(site, type);
-  if (has !== undefined && card.gpuMemory !== undefined && has < card.gpuMemory)
-    warnings.push(`The runner ${card.name} wants ${card.gpuMemory} GB of GPU memory, and ${type} has ${has}.`);
+/** Generations before Ampere: vLLM refuses models in bfloat16 there, and nearly all are. By the names that sites give them. */
+const WITHOUT_BFLOAT16 = /^(?:[kmp]\d+|gtx.*|titan.*|v100s?|t4|(?:quadro_?)?rtx_?(?:20[5-8]0.*|[34568]000))$/i;
+
+/** What the runner would make of the GPUs that are asked for: none of them may stay idle, and the model should fit. */
+function checkFit(card: RunnerCard, job: RuledJob, resources: Resources, warnings: string[]): void {
+  const { spec, cluster } = job;
+  const { type, count } = gpuRequest(resources.gpus);
+  if (card.gpus === 0 || count === 0) return;
+  const has = type === undefined ? undefined : gigabytes(cluster.site, type);
+  const needs = card.gpuMemory ?? 0;
+  if (type !== undefined && WITHOUT_BFLOAT16.test(type)) {
+    const what = `The runner ${card.name} computes in bfloat16, which ${type} does not know`;
+    const able = types(cluster).filter((t) => !WITHOUT_BFLOAT16.test(t));
+    const fit = able.filter((t) => (gigabytes(cluster.site, t) ?? 0) >= needs);
+    // Other weights may be in other numbers.
+    if (spec.options.modelId === undefined)
+      throw new UsageError(
+        `${what}: vLLM would not start there.`,
+        `Ask for one of Ampere or later: ${(fit.length > 0 ? fit : able).join(", ") || "such as a100:1"}.`,
+      );
+    warnings.push(`${what}: vLLM starts there only if these weights are in float16.`);
+  }
+  const asked = spec.options.tensorParallel;
+  const each = typeof asked === "number" ? asked : gpusForOne(needs, has, count);
+  if (count % each !== 0) {
+    const fewer = count - (count % each);
+    const gpus = (n: number) => (type === undefined ? `${n}` : `${type}:${n}`);
+    throw new UsageError(
+      `One copy of the model of ${card.name} takes ${each} GPUs, and ${count} were asked for: ${count % each} would stay idle.`,
+      `Ask for ${fewer === 0 ? gpus(each) : `${gpus(fewer)} or ${gpus(fewer + each)}`}.`,
+    );
+  }
+  if (has !== undefined && has * each < needs)
+    warnings.push(
+      `The runner ${card.name} wants ${needs} GB of GPU memory, and ${each === 1 ? `${type} has` : `${each} of ${type} have`} ${has * each}.`,
+    );
+}
+
+/** GPUs that hold one copy of a model, as the runner reckons them (`gpus_for_one` in runners/vision/server.py). */
+function gpusForOne(needs: number, has: number | undefined, most: number): number {
+  let each = 1;
+  while (has !== undefined && each * 2 <= most && has * each < needs * 0.92) each *= 2;
+  return each;
 }
 
 function gigabytes(site: SiteProfile | undefined, type: string): number | undefined {

@@ -20,8 +20,6 @@ const WARNING = 300;
  * (`--export=ALL`, the default) would carry tokens of JupyterLab into the job, and the Python of the notebook.
  */
 const EXPORTED = "HOME,USER,LOGNAME,SHELL,PATH,LANG";
-/** The one name of ours that a person gives: the key of a server that runs already. */
-const SERVER_KEY = "YALE_JOBS_SERVER_KEY";
 
 /** The script as text. Throws UsageError for a value that can't stand in it. */
 export function batchScript(plan: ScriptPlan): string {
@@ -203,7 +201,7 @@ function exports(plan: ScriptPlan): string[] {
     );
   for (const [name, value] of Object.entries(spec.variables ?? {})) {
     checkVariable(name, value);
-    if (name.startsWith("YALE_JOBS_") && name !== SERVER_KEY)
+    if (name.startsWith("YALE_JOBS_"))
       throw new UsageError(`variables: ${name} is set by Yale Jobs itself.`, "Choose a name without YALE_JOBS_.");
     lines.push(`export ${name}=${quote(value)}`);
   }
