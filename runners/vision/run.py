@@ -268,7 +268,7 @@ async def _work(
                 return
             raise
         versions = {name: _version(name) for name in ("vllm", "transformers", "torch", "pillow", "pyarrow", "httpx")}
-        await _record(output, model, card, options, identity, prompt, command, versions)
+        await _record(output, model, card, options, identity, prompt, command, groups, versions)
         about = {k: v for k, v in {**identity, "vllm": versions["vllm"], "server": url}.items() if v is not None}
         pump = Pump(model, options, servers, output, progress, about, lambda: pages.total)
         stop.pump = pump
@@ -316,6 +316,7 @@ async def _record(
     identity: Mapping[str, Any],
     prompt: str,
     command: list[str],
+    groups: list[list[str]],
     versions: Mapping[str, Any],
 ) -> None:
     """What a repetition of this attempt needs to know, beside the results."""
@@ -326,6 +327,8 @@ async def _record(
         "options": dict(options),
         "pixels": vars(model.pixels),
         "serve": command,
+        # The GPUs of each server, where they are known by name.
+        "servers": groups,
         "python": platform.python_version(),
         "versions": versions,
         "gpus": await gpu.about(),

@@ -3,7 +3,7 @@
  * command line, prompt, images, requests, and end. What it answers is nonsense.
  */
 import { type ChildProcess, spawn } from "node:child_process";
-import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { readResults, writeDataset } from "../../kernel-lib/src/dataset/index.js";
@@ -50,10 +50,10 @@ class Run {
     mkdirSync(join(this.folder, "tmp"), { recursive: true });
   }
 
-  start(options: object, runner = join(ROOT, "kernel-lib", "dist", "runners", "dots-ocr"), env = {}): ChildProcess {
+  start(options: object, env = {}): ChildProcess {
     const all = { promptMode: "ocr", modelId: model, maxModelLen: 4096, batchSize: 3, startTimeout: 400, ...options };
     writeFileSync(join(this.folder, "options.json"), JSON.stringify(all));
-    const main = join(runner, "main.py");
+    const main = join(ROOT, "kernel-lib", "dist", "runners", "dots-ocr", "main.py");
     child = spawn(python(), ["-B", main, "--input", input, "--output", "output", "--options", "options.json"], {
       cwd: this.folder,
       env: {
@@ -155,26 +155,19 @@ describe("DoTS.ocr on a real vLLM", () => {
     for (const row of before) expect(same(row.page ?? 0)).toEqual(row);
   });
 
-  it.each(["data", "tensor"])(
-    "serves a card of two GPUs on both of them (%s parallel), and ends all of it",
-    async (how) => {
-      const run = new Run(how);
-      const runner = join(run.folder, "runner");
-      cpSync(join(ROOT, "kernel-lib", "dist", "runners", "dots-ocr"), runner, { recursive: true });
-      const card = JSON.parse(readFileSync(join(runner, "card.json"), "utf8"));
-      writeFileSync(join(runner, "card.json"), JSON.stringify({ ...card, gpus: 2 }));
-      writeFileSync(
-        join(runner, "main.py"),
-        `from dataclasses import replace\nfrom vision.dots import dots\nfrom vision.run import main\n\nmain(replace(dots(), parallel="${how}"))\n`,
-      );
-      const env = { CUDA_VISIBLE_DEVICES: "0,1", OMP_NUM_THREADS: "1" };
-      const code = await run.end(run.start({ maxTokens: 256, tries: 1 }, runner, env));
-      expect([0, 3]).toContain(code);
-      expect((await run.rows()).map((row) => row.page)).toEqual(NUMBERS);
-      const environment = JSON.parse(readFileSync(join(run.folder, "output", "environment-1.json"), "utf8"));
-      expect(environment.serve.join(" ")).toContain(`--${how}-parallel-size 2`);
-      expect(run.processes()).toEqual([]);
-      expect(readdirSync(join(run.folder, "tmp"))).toEqual([]);
-    },
-  );
+  it.each<[string, { tensorParallel?: number }, string[][]]>([
+    ["a server on each", {}, [["0"], ["1"]]],
+    ["one server on both", { tensorParallel: 2 }, [["0", "1"]]],
+  ])("makes use of two GPUs, %s, and ends all of it", async (how, options, servers) => {
+    const run = new Run(how);
+    const env = { CUDA_VISIBLE_DEVICES: "0,1", OMP_NUM_THREADS: "1" };
+    const code = await run.end(run.start({ maxTokens: 256, tries: 1, ...options }, env));
+    expect([0, 3]).toContain(code);
+    expect((await run.rows()).map((row) => row.page)).toEqual(NUMBERS);
+    const environment = JSON.parse(readFileSync(join(run.folder, "output", "environment-1.json"), "utf8"));
+    expect(environment.servers).toEqual(servers);
+    expect(environment.serve.join(" ").includes("--tensor-parallel-size 2")).toBe(servers.length === 1);
+    expect(run.processes()).toEqual([]);
+    expect(readdirSync(join(run.folder, "tmp"))).toEqual([]);
+  });
 });

@@ -11,7 +11,7 @@ import { JOB_KEYS, OCR_KEYS, type OcrOptions, RUN_KEYS, type RunOptions } from "
 
 /** What one row asks for. */
 export interface SheetRow {
-  /** As the sheet counts: the first row with a job is 2. */
+  /** As the sheet counts: the first row below the heads is 2. */
   row: number;
   source?: string;
   script?: string;
@@ -20,7 +20,11 @@ export interface SheetRow {
 
 /** Options whose cells are numbers, and those whose cells are lists, separated by spaces or commas. */
 const NUMBERS = ["cpus", "nodes", "maxSamples", "shards", "retries", "dpi", "batchSize", "maxModelLen", "maxTokens"];
-const LISTS = ["modules", "after", "args", "data"];
+const LISTS = ["modules", "after", "args"];
+/** Options whose cells are lists of files: in their names there are spaces. */
+const FILES = ["data"];
+/** Options whose cells say yes or no. */
+const SWITCHES = ["startEarly"];
 /** Options that no cell can hold. */
 const UNFIT = ["extra", "mail", "variables", "labels", "options"];
 const LABEL = /^label[:.]\s*(.+)$/i;
@@ -36,7 +40,7 @@ function optionOf(column: string, allowed: readonly string[]): string | undefine
  * label of the job. Throws UsageError for a column that is no option, and for a row without source and script.
  */
 export async function readSheet(path: string): Promise<SheetRow[]> {
-  const { columns, rows } = await readTable(resolve(path));
+  const { columns, rows, numbers } = await readTable(resolve(path));
   const allowed = ["source", "script", ...new Set([...JOB_KEYS, ...OCR_KEYS, ...RUN_KEYS])].filter(
     (name) => !UNFIT.includes(name),
   );
@@ -52,10 +56,18 @@ export async function readSheet(path: string): Promise<SheetRow[]> {
     }
     return { column, option, label };
   });
+  for (const [i, { column, option }] of heads.entries()) {
+    const first = heads.findIndex((head) => head.option === option);
+    if (option !== undefined && first < i)
+      throw new UsageError(
+        `${path}: the columns ${JSON.stringify(heads[first]?.column)} and ${JSON.stringify(column)} are one option (${option}).`,
+        "Keep one of the two.",
+      );
+  }
   const folder = dirname(resolve(path));
   const beside = (value: string) => (existsSync(resolve(folder, value)) ? resolve(folder, value) : value);
   return rows.map((cells, i) => {
-    const row = i + 2;
+    const row = numbers[i] ?? 0;
     const options: Record<string, unknown> = {};
     const labels: Record<string, string> = {};
     let source: string | undefined;
@@ -66,6 +78,7 @@ export async function readSheet(path: string): Promise<SheetRow[]> {
       if (label !== undefined) labels[label] = value;
       else if (option === "source") source = beside(value);
       else if (option === "script") script = beside(value);
+      else if (option !== undefined && FILES.includes(option)) options[option] = files(value, beside);
       else if (option === "output") options.output = resolve(folder, value);
       else if (option !== undefined) options[option] = cell(option, value);
     }
@@ -84,9 +97,23 @@ export async function readSheet(path: string): Promise<SheetRow[]> {
   });
 }
 
+/** One file whose name has a comma, or several between commas or line ends. */
+function files(value: string, beside: (value: string) => string): string[] {
+  if (beside(value) !== value) return [beside(value)];
+  return value
+    .split(/[,\n\r]+/)
+    .map((name) => name.trim())
+    .filter((name) => name !== "")
+    .map(beside);
+}
+
 /** A number stays text where it is none, so that the refusal shows what was written. */
 function cell(option: string, value: string): unknown {
   if (NUMBERS.includes(option)) return /^\d+$/.test(value) ? Number(value) : value;
+  if (SWITCHES.includes(option)) {
+    if (/^(true|yes|1)$/i.test(value)) return true;
+    return /^(false|no|0)$/i.test(value) ? false : value;
+  }
   if (LISTS.includes(option)) return value.split(/[\s,]+/).filter((word) => word !== "");
   return value;
 }
