@@ -3,7 +3,7 @@ import { createHash } from "node:crypto";
 import { appendFileSync, readFileSync, writeFileSync } from "node:fs";
 import { open, truncate } from "node:fs/promises";
 import { join } from "node:path";
-import { degrees, PDFDocument, PDFName, rgb, StandardFonts } from "pdf-lib";
+import { degrees, PDFDocument, PDFName, PDFString, rgb, StandardFonts } from "pdf-lib";
 import sharp from "sharp";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { writeDataset } from "../../kernel-lib/src/dataset/index.js";
@@ -432,5 +432,115 @@ describe("PDF files", () => {
     ];
     expect(new Set(hashes).size).toBe(3);
     expect(hashes[0]).toBe(hashes[1]);
+  });
+});
+
+describe("a page is passed through only where its scan is what it shows", () => {
+  type Dict = { [key: string]: unknown };
+  interface Made {
+    jpeg?: Buffer;
+    content?: string;
+    image?: Dict;
+    page?: Dict;
+    resources?: Dict;
+    catalog?: Dict;
+  }
+  let grey: Buffer;
+  let wide: Buffer;
+  beforeAll(async () => {
+    grey = await sharp(scan).toColourspace("b-w").jpeg().toBuffer();
+    wide = await jpeg(4, 800, 600);
+  });
+
+  /** A page of 300 by 400 points with one JPEG over it, each part as given. */
+  async function made(name: string, how: (doc: PDFDocument) => Made): Promise<string> {
+    const doc = await PDFDocument.create();
+    const { context } = doc;
+    const { jpeg: bytes = scan, content = drawn(0, 0), image, page, resources, catalog } = how(doc);
+    const { width, height, channels } = await sharp(bytes).metadata();
+    const dict = {
+      Type: "XObject",
+      Subtype: "Image",
+      Width: width,
+      Height: height,
+      BitsPerComponent: 8,
+      ColorSpace: channels === 1 ? "DeviceGray" : "DeviceRGB",
+      Filter: "DCTDecode",
+      ...image,
+    };
+    const picture = context.register(context.stream(bytes, dict as never));
+    const { node } = doc.addPage([300, 400]);
+    node.set(PDFName.of("Contents"), context.register(context.stream(content)));
+    node.set(PDFName.of("Resources"), context.obj({ XObject: { I: picture }, ...resources } as never));
+    for (const [key, value] of Object.entries(page ?? {})) node.set(PDFName.of(key), context.obj(value as never));
+    for (const [key, value] of Object.entries(catalog ?? {}))
+      doc.catalog.set(PDFName.of(key), context.obj(value as never));
+    const path = join(box.home, `${name.replace(/\W/g, "-")}.pdf`);
+    writeFileSync(path, await doc.save());
+    return path;
+  }
+
+  const drawn = (x: number, y: number) => `q 300 0 0 400 ${x} ${y} cm /I Do Q`;
+
+  /** A layer, and what is said of it. */
+  function layer(doc: PDFDocument, config: (layer: unknown) => Dict): Made {
+    const ref = doc.context.register(doc.context.obj({ Type: "OCG", Name: PDFString.of("hidden") } as never));
+    return {
+      content: `/OC /L BDC ${drawn(0, 0)} EMC`,
+      resources: { Properties: { L: ref } },
+      catalog: { OCProperties: { OCGs: [ref], D: config(ref) } },
+    };
+  }
+
+  /** A colour space by an ICC profile that is no more than its header. */
+  function profile(doc: PDFDocument, space: string, components: number, more: Dict = {}): unknown {
+    const header = Buffer.alloc(132);
+    header.write(`mntr${space.padEnd(4)}XYZ `, 12, "latin1");
+    header.write("acsp", 36, "latin1");
+    return ["ICCBased", doc.context.register(doc.context.flateStream(header, { N: components, ...more } as never))];
+  }
+
+  const white = [0.95, 1, 1.09];
+  const cal = (name: string, gamma: unknown) => [name, { WhitePoint: white, Gamma: gamma }];
+  const state = (entries: Dict): Made => ({
+    content: `/G gs ${drawn(0, 0)}`,
+    resources: { ExtGState: { G: entries } },
+  });
+
+  it.each<[string, (doc: PDFDocument) => Made]>([
+    ["a layer that is off", (doc) => layer(doc, (off) => ({ OFF: [off] }))],
+    ["layers that are off but for some", (doc) => layer(doc, () => ({ BaseState: "OFF" }))],
+    ["a crop box beyond the page", () => ({ page: { CropBox: [-150, 0, 150, 400] }, content: drawn(-150, 0) })],
+    ["a crop box outside the page", () => ({ page: { CropBox: [900, 900, 1200, 1300] }, content: drawn(900, 900) })],
+    ["an image that is stretched", () => ({ jpeg: wide })],
+    [
+      "a clip of two rectangles that leave one out",
+      () => ({ content: `0 0 100 100 re 0 0 300 400 re W* n ${drawn(0, 0)}` }),
+    ],
+    ["grey of another gamma", () => ({ jpeg: grey, image: { ColorSpace: cal("CalGray", 3) } })],
+    ["colours of another gamma", () => ({ image: { ColorSpace: cal("CalRGB", [3, 1, 1]) } })],
+    ["a profile of Lab", (doc) => ({ image: { ColorSpace: profile(doc, "Lab", 3) } })],
+    [
+      "a profile with Lab instead",
+      (doc) => ({ image: { ColorSpace: profile(doc, "RGB", 3, { Alternate: ["Lab", { WhitePoint: white }] }) } }),
+    ],
+    ["colours that are called grey", () => ({ image: { ColorSpace: "DeviceGray" } })],
+    ["another meaning of colours", (doc) => ({ resources: { ColorSpace: { DefaultRGB: profile(doc, "RGB", 3) } } })],
+    ["a transparent state", () => state({ ca: 0.3 })],
+    ["a state with a transfer function", () => state({ TR: { FunctionType: 2, N: 3, Domain: [0, 1] } })],
+  ])("%s: it is rendered", async (name, how) => {
+    expect(await pagesOf(await made(name, how), { dpi: 36 })).toMatchObject([{ mime: "image/png" }]);
+  });
+
+  it.each<[string, (doc: PDFDocument) => Made]>([
+    ["a crop box around the page", () => ({ page: { CropBox: [-10, -10, 310, 410] } })],
+    ["a box from its other corners", () => ({ page: { MediaBox: [300, 400, 0, 0] } })],
+    ["a profile of colours", (doc) => ({ image: { ColorSpace: profile(doc, "RGB", 3) } })],
+    ["a profile of grey", (doc) => ({ jpeg: grey, image: { ColorSpace: profile(doc, "GRAY", 1) } })],
+    ["a state that changes nothing", () => state({ Type: "ExtGState", BM: "Normal", ca: 1, SMask: "None", SA: true })],
+    ["a Decode array that changes nothing", () => ({ image: { Decode: [0, 1, 0, 1, 0, 1] } })],
+    ["bytes behind the image's end", () => ({ jpeg: Buffer.concat([scan, Buffer.alloc(500, 0x20)]) })],
+  ])("%s: it is passed through", async (name, how) => {
+    expect(await pagesOf(await made(name, how))).toMatchObject([{ mime: "image/jpeg" }]);
   });
 });

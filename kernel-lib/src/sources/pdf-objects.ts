@@ -12,56 +12,161 @@ const MOST_DICT = 4 << 20;
 const MOST_TABLE = 256 << 20;
 /** Bytes of a stream: the largest scans have a tenth of it. */
 const MOST_STREAM = 512 << 20;
-/** Bytes at the end of a file in which `startxref` stands. */
+/** Bytes in which the header begins, and those in which `startxref` stands before whatever pads the end. */
+const HEAD = 1024;
 const TAIL = 2048;
+const PADDING = new Set([0, 9, 10, 12, 13, 32]);
 
-/** Where an object is: in the file, or in a stream of objects; null where it was deleted. */
-type Place = { at: number } | { stream: number } | null;
-
-/** The objects of one file. Throws errors that are for nobody's eyes. */
-export class PdfObjects {
-  /** Looks objects up; dictionaries that it gives lead on to others through it. */
-  readonly context: PDFContext;
-  readonly #lib: typeof import("pdf-lib");
+/** A file's bytes, with others behind them that were made for it. Throws for what is outside. */
+export class PdfBytes {
+  /** Bytes of the file itself. */
+  readonly own: number;
+  /** Where the header begins, from which the file counts. */
+  readonly start: number;
   readonly #file: number;
-  readonly #size: number;
-  readonly #places = new Map<number, Place>();
-  #root: PDFRef | undefined;
-  /** What the context has already. */
-  #known: (ref: PDFRef) => PDFObject | undefined = () => undefined;
+  readonly #appendix: Uint8Array;
 
-  private constructor(lib: typeof import("pdf-lib"), path: string) {
-    this.#lib = lib;
-    this.context = this.#lazy(lib.PDFContext.create());
+  constructor(path: string, appendix: Uint8Array = new Uint8Array(0)) {
+    this.#appendix = appendix;
     this.#file = openSync(path, "r");
     try {
-      this.#size = fstatSync(this.#file).size;
-      this.#crossReferences();
+      this.own = fstatSync(this.#file).size;
+      this.start = Math.max(0, this.read(0, HEAD).indexOf("%PDF-"));
     } catch (error) {
       this.close();
       throw error;
     }
   }
 
-  /** Opens a file. Throws for one that is encrypted, and for one without whole cross references. */
-  static async open(path: string): Promise<PdfObjects> {
-    return new PdfObjects(await import("pdf-lib"), path);
+  /** Bytes of all. */
+  get size(): number {
+    return this.own + this.#appendix.length;
   }
 
-  /** The pages in order. */
-  pages(): PDFPageLeaf[] {
-    const { PDFCatalog, PDFPageLeaf } = this.#lib;
-    const catalog = this.context.lookup(this.#root);
-    if (!(catalog instanceof PDFCatalog)) throw new Error("no catalog");
-    const pages: PDFPageLeaf[] = [];
-    catalog.Pages().traverse((node) => {
-      if (node instanceof PDFPageLeaf) pages.push(node);
-    });
-    return pages;
+  /** Bytes from `at` on, fewer at the end. */
+  read(at: number, length: number): Buffer {
+    if (!(at >= 0 && at < this.size)) throw new Error(`nothing at ${at}`);
+    const bytes = Buffer.allocUnsafeSlow(Math.min(length, this.size - at));
+    const inFile = Math.max(0, Math.min(bytes.length, this.own - at));
+    let done = 0;
+    while (done < inFile) {
+      const count = readSync(this.#file, bytes, done, inFile - done, at + done);
+      if (count === 0) return bytes.subarray(0, done);
+      done += count;
+    }
+    if (inFile < bytes.length)
+      bytes.set(this.#appendix.subarray(at + inFile - this.own, at + bytes.length - this.own), inFile);
+    return bytes;
+  }
+
+  /** The last of them in words, without what pads the end: zeros and white space, however much. */
+  tail(): string {
+    for (let end = this.size; end > 0; ) {
+      const from = Math.max(0, end - TAIL);
+      const bytes = this.read(from, end - from);
+      let used = bytes.length;
+      while (used > 0 && PADDING.has(bytes[used - 1] ?? 0)) used -= 1;
+      if (used > 0) {
+        const last = from + used;
+        return this.read(Math.max(0, last - TAIL), Math.min(TAIL, last)).toString("latin1");
+      }
+      end = from;
+    }
+    return "";
   }
 
   close(): void {
     closeSync(this.#file);
+  }
+}
+
+/** Where an object is: in the file, or in a stream of objects; null where it was deleted. */
+export type PdfPlace = { at: number } | { stream: number } | null;
+
+/** A leaf of the tree of pages; without a page where the tree is broken. */
+export interface PdfLeaf {
+  page?: PDFPageLeaf;
+}
+
+/** The objects of one file. Throws errors that are for nobody's eyes. */
+export class PdfObjects {
+  /** Looks objects up; dictionaries that it gives lead on to others through it. */
+  readonly context: PDFContext;
+  readonly #lib: typeof import("pdf-lib");
+  readonly #bytes: PdfBytes;
+  readonly #places = new Map<number, PdfPlace>();
+  #root: PDFRef | undefined;
+  /** What the context has already. */
+  #known: (ref: PDFRef) => PDFObject | undefined = () => undefined;
+
+  private constructor(lib: typeof import("pdf-lib"), bytes: PdfBytes) {
+    this.#lib = lib;
+    this.context = this.#lazy(lib.PDFContext.create());
+    this.#bytes = bytes;
+  }
+
+  /** Opens a file, perhaps with an appendix. Throws for one that is encrypted or without whole cross references. */
+  static async open(path: string, appendix?: Uint8Array): Promise<PdfObjects> {
+    const objects = new PdfObjects(await import("pdf-lib"), new PdfBytes(path, appendix));
+    try {
+      objects.#crossReferences();
+      return objects;
+    } catch (error) {
+      objects.close();
+      throw error;
+    }
+  }
+
+  /** Objects whose places are known without cross references. */
+  static async at(bytes: PdfBytes, places: ReadonlyMap<number, PdfPlace>): Promise<PdfObjects> {
+    const objects = new PdfObjects(await import("pdf-lib"), bytes);
+    for (const [number, place] of places) objects.#place(number, place);
+    return objects;
+  }
+
+  /** The catalogue. */
+  catalog(): PDFDict {
+    const { PDFDict } = this.#lib;
+    const catalog = this.context.lookup(this.#root);
+    if (!(catalog instanceof PDFDict)) throw new Error("no catalog");
+    return catalog;
+  }
+
+  /** The pages in order, with a leaf without a page for each break in their tree. */
+  pages(): PdfLeaf[] {
+    const { PDFArray, PDFDict, PDFName, PDFPageLeaf } = this.#lib;
+    const leaves: PdfLeaf[] = [];
+    const above = new Set<PDFObject>();
+    const visit = (kid: PDFObject | undefined): void => {
+      const node = this.find(kid);
+      if (!(node instanceof PDFDict) || above.has(node)) leaves.push({});
+      else if (this.find(node.get(PDFName.of("Type"))) === PDFName.of("Page") || !node.has(PDFName.of("Kids")))
+        leaves.push({
+          page: node instanceof PDFPageLeaf ? node : PDFPageLeaf.fromMapWithContext(node.asMap(), this.context),
+        });
+      else {
+        const kids = this.find(node.get(PDFName.of("Kids")));
+        above.add(node);
+        if (kids instanceof PDFArray) for (const each of kids.asArray()) visit(each);
+        else leaves.push({});
+        above.delete(node);
+      }
+    };
+    visit(this.catalog().get(PDFName.of("Pages")));
+    return leaves;
+  }
+
+  /** The object behind a reference, or the object itself; undefined for what can't be read. */
+  find(object: PDFObject | undefined): PDFObject | undefined {
+    try {
+      return this.context.lookup(object);
+    } catch {
+      return undefined;
+    }
+  }
+
+  close(): void {
+    this.#bytes.close();
   }
 
   /** Makes a context look for what it does not have in the file. */
@@ -113,7 +218,7 @@ export class PdfObjects {
   #objectAt(at: number, number?: number): PDFObject {
     const { PDFDict, PDFName, PDFNumber, PDFObjectParser, PDFRawStream } = this.#lib;
     for (let most = 4096; most <= MOST_DICT; most *= 8) {
-      const bytes = this.#read(at, most);
+      const bytes = this.#bytes.read(at, most);
       const text = bytes.toString("latin1");
       const head = /^\s*(\d+)\s+\d+\s+obj\b/.exec(text);
       if (head === null || (number !== undefined && Number(head[1]) !== number)) break;
@@ -128,7 +233,7 @@ export class PdfObjects {
       if (!(object instanceof PDFDict)) break;
       const length = this.context.lookup(object.get(PDFName.of("Length")), PDFNumber).asNumber();
       if (!(length <= MOST_STREAM)) break;
-      const data = this.#read(at + begin.length + end.index + end[0].length, length + 16);
+      const data = this.#bytes.read(at + begin.length + end.index + end[0].length, length + 16);
       if (!/^\s*endstream/.test(data.subarray(length).toString("latin1"))) break;
       return PDFRawStream.of(object, data.subarray(0, length));
     }
@@ -138,15 +243,15 @@ export class PdfObjects {
   /** Every section, the newest first: what it says of an object holds (ISO 32000-1, 7.5.4 to 7.5.8). */
   #crossReferences(): void {
     const { PDFName, PDFNumber, PDFRef } = this.#lib;
-    const tail = this.#read(Math.max(0, this.#size - TAIL), TAIL).toString("latin1");
-    const last = [...tail.matchAll(/startxref\s+(\d+)/g)].at(-1);
+    const last = [...this.#bytes.tail().matchAll(/startxref\s+(\d+)/g)].at(-1);
     const sections = [Number(last?.[1] ?? Number.NaN)];
     const seen = new Set<number>();
     for (let at = sections.shift(); at !== undefined; at = sections.shift()) {
       if (seen.has(at)) throw new Error("cross references in a circle");
       seen.add(at);
-      const isTable = /^\s*xref\b/.test(this.#read(at, 32).toString("latin1"));
-      const trailer = isTable ? this.#table(at) : this.#stream(at);
+      const from = at + this.#bytes.start;
+      const isTable = /^\s*xref\b/.test(this.#bytes.read(from, 32).toString("latin1"));
+      const trailer = isTable ? this.#table(from) : this.#stream(from);
       if (trailer.has(PDFName.of("Encrypt"))) throw new Error("encrypted");
       const root = trailer.get(PDFName.of("Root"));
       if (root instanceof PDFRef) this.#root ??= root;
@@ -163,7 +268,7 @@ export class PdfObjects {
     const { PDFDict, PDFObjectParser } = this.#lib;
     let text = "";
     for (let most = 1 << 16; ; most *= 8) {
-      text = this.#read(at, most).toString("latin1");
+      text = this.#bytes.read(at, most).toString("latin1");
       if (/trailer[\s\S]*startxref/.test(text)) break;
       if (text.length < most || most > MOST_TABLE) throw new Error("a table without a trailer");
     }
@@ -175,7 +280,7 @@ export class PdfObjects {
       for (let i = 0; i < Number(section[2]); i++) {
         const one = entry.exec(text);
         if (one === null) throw new Error("a torn table");
-        this.#place(Number(section[1]) + i, one[2] === "n" ? { at: Number(one[1]) } : null);
+        this.#place(Number(section[1]) + i, one[2] === "n" ? { at: Number(one[1]) + this.#bytes.start } : null);
         sections.lastIndex = entry.lastIndex;
       }
     }
@@ -199,7 +304,7 @@ export class PdfObjects {
         .map((n) => (n instanceof PDFNumber ? n.asNumber() : Number.NaN));
     const widths = numbers("W") ?? [];
     const [w0 = 0, w1 = 0, w2 = 0] = widths;
-    const rows = this.#unpacked(object);
+    const rows = this.unpacked(object);
     const row = w0 + w1 + w2;
     const size = dict.lookup(PDFName.of("Size"), PDFNumber).asNumber();
     const index = numbers("Index") ?? [0, size];
@@ -213,14 +318,14 @@ export class PdfObjects {
       for (let n = 0; n < (index[i + 1] ?? 0) && from + row <= rows.length; n++, from += row) {
         const type = w0 === 0 ? 1 : field(from, w0);
         const value = field(from + w0, w1);
-        const place = type === 1 ? { at: value } : type === 2 ? { stream: value } : null;
+        const place = type === 1 ? { at: value + this.#bytes.start } : type === 2 ? { stream: value } : null;
         this.#place((index[i] ?? 0) + n, place);
       }
     return dict;
   }
 
-  /** A stream's bytes, with PNG's prediction undone, which pdf-lib does not know and nearly all such streams have. */
-  #unpacked(stream: PDFRawStream): Uint8Array {
+  /** A deflated stream's bytes, with PNG's prediction undone, which pdf-lib does not know and nearly all such streams have. */
+  unpacked(stream: PDFRawStream): Uint8Array {
     const { PDFDict, PDFName, PDFNumber } = this.#lib;
     const { dict } = stream;
     if (dict.get(PDFName.of("Filter")) !== PDFName.of("FlateDecode")) throw new Error("another filter");
@@ -242,20 +347,7 @@ export class PdfObjects {
     return out;
   }
 
-  #place(number: number, place: Place): void {
+  #place(number: number, place: PdfPlace): void {
     if (!this.#places.has(number)) this.#places.set(number, place);
-  }
-
-  /** Bytes from `at` on, fewer at the end of the file. */
-  #read(at: number, length: number): Buffer {
-    if (!(at >= 0 && at < this.#size)) throw new Error(`nothing at ${at}`);
-    const bytes = Buffer.allocUnsafeSlow(Math.min(length, this.#size - at));
-    let done = 0;
-    while (done < bytes.length) {
-      const count = readSync(this.#file, bytes, done, bytes.length - done, at + done);
-      if (count === 0) break;
-      done += count;
-    }
-    return bytes.subarray(0, done);
   }
 }

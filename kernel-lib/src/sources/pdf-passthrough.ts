@@ -2,8 +2,9 @@
  * Finds pages that are exactly one full-page JPEG and nothing else, and gives the JPEG's own bytes: faster by orders of
  * magnitude, smaller, and exactly what the scanner saw. Every doubt is a no; the page is rendered then.
  */
-import { jpegOrientation, sniff } from "../images.js";
-import { PdfObjects } from "./pdf-objects.js";
+import { jpegOrientation } from "../images.js";
+import { jpegFrame } from "./jpeg-frame.js";
+import { type PdfLeaf, PdfObjects } from "./pdf-objects.js";
 
 /** A scan as it lies in the file. */
 export interface Scan {
@@ -24,19 +25,23 @@ export interface PassThrough {
 const NOTHING: PassThrough = { page: () => undefined, close: () => undefined };
 /** Content streams of scans draw one image; longer ones draw something else too. Invisible text may be long. */
 const MAX_CONTENT = 4 << 20;
+/** How much wider or higher than in itself an image may be on its page. */
+const STRETCH = 0.02;
+/** Entries of a graphics state that change nothing about an opaque image (ISO 32000-1, 8.4.5). */
+const HARMLESS_STATES = new Set("Type LW LC LJ ML D RI OP op OPM Font FL SM SA CA AIS TK".split(" "));
 
 /**
  * Opens a file for pass-through. One that can't be read this way, or has another number of pages than `count`, which is
- * the renderer's, simply has no such pages.
+ * the renderer's, simply has no such pages. `appendix` is what was put behind it to make it readable.
  */
-export async function passThrough(path: string, count: number): Promise<PassThrough> {
+export async function passThrough(path: string, count: number, appendix?: Uint8Array): Promise<PassThrough> {
   const lib = await import("pdf-lib");
-  const { PDFArray, PDFDict, PDFName, PDFNumber, PDFRawStream, decodePDFRawStream } = lib;
+  const { PDFArray, PDFDict, PDFName, PDFNumber, PDFRawStream, PDFRef, decodePDFRawStream } = lib;
   let objects: PdfObjects | undefined;
-  let pages: import("pdf-lib").PDFPageLeaf[];
+  let pages: PdfLeaf[];
   try {
     // Throws for encrypted files: their image streams are encrypted too.
-    objects = await PdfObjects.open(path);
+    objects = await PdfObjects.open(path, appendix);
     pages = objects.pages();
     if (pages.length !== count) throw new Error("other pages");
   } catch {
@@ -63,37 +68,99 @@ export async function passThrough(path: string, count: number): Promise<PassThro
     return Buffer.concat(parts);
   }
 
+  const profiles = new Map<string, number>();
+  /** Components of an ICC profile of plain colours or grey, by its own header (ICC.1, 7.2); 0 for any other. */
+  function profileComponents(at: unknown): number {
+    const key = at instanceof PDFRef ? at.toString() : undefined;
+    const known = key === undefined ? undefined : profiles.get(key);
+    if (known !== undefined) return known;
+    const stream = context.lookup(at as import("pdf-lib").PDFObject);
+    let components = 0;
+    if (stream instanceof PDFRawStream) {
+      const n = numberOf(stream.dict.lookup(name("N")));
+      const space = Buffer.from(decodePDFRawStream(stream).getBytes(20)).toString("latin1", 16, 20);
+      const alternate = stream.dict.lookup(name("Alternate"));
+      const plain = alternate === undefined || deviceComponents(alternate) === n;
+      if (plain && ((space === "RGB " && n === 3) || (space === "GRAY" && n === 1))) components = n;
+    }
+    if (key !== undefined) profiles.set(key, components);
+    return components;
+  }
+
+  const deviceComponents = (space: unknown): number =>
+    space === name("DeviceRGB") ? 3 : space === name("DeviceGray") ? 1 : 0;
+
+  /** Components of a colour space that shows a JPEG's values as they are; 0 for any other. */
+  function components(space: unknown, resources: import("pdf-lib").PDFDict | undefined): number {
+    if (space instanceof PDFArray)
+      return space.lookup(0) === name("ICCBased") ? profileComponents(space.get(1)) : deviceComponents(space.lookup(0));
+    // A page may give the plain names another meaning (ISO 32000-1, 8.6.5.6).
+    const spaces = resources?.lookupMaybe(name("ColorSpace"), PDFDict);
+    if (spaces?.has(name("DefaultRGB")) || spaces?.has(name("DefaultGray"))) return 0;
+    return deviceComponents(space);
+  }
+
+  /** A Decode array that changes nothing, or none. */
+  function decodesAsIs(decode: unknown): boolean {
+    if (decode === undefined) return true;
+    return decode instanceof PDFArray && decode.asArray().every((n, i) => numberOf(context.lookup(n)) === i % 2);
+  }
+
+  /** Whether a graphics state leaves an opaque image as it is. */
+  function harmlessState(state: unknown): boolean {
+    if (!(state instanceof PDFDict)) return false;
+    return state.entries().every(([key, raw]) => {
+      const value = context.lookup(raw);
+      switch (key.decodeText()) {
+        case "BM":
+          return value === name("Normal") || value === name("Compatible");
+        case "SMask":
+          return value === name("None");
+        case "ca":
+          return numberOf(value) === 1;
+        default:
+          return HARMLESS_STATES.has(key.decodeText());
+      }
+    });
+  }
+
   function scan(number: number): Scan | undefined {
-    const page = pages[number - 1];
+    const page = pages[number - 1]?.page;
     if (page === undefined || (page.Rotate()?.asNumber() ?? 0) % 360 !== 0) return undefined;
     if (page.get(name("UserUnit")) !== undefined) return undefined;
     if ((page.Annots()?.size() ?? 0) > 0) return undefined;
-    const drawn = drawnImage(content(page), (page.CropBox() ?? page.MediaBox()).asRectangle());
-    if (drawn === undefined) return undefined;
+    const box = intersection(page.MediaBox().asRectangle(), (page.CropBox() ?? page.MediaBox()).asRectangle());
+    if (box === undefined) return undefined;
     const resources = page.Resources();
+    const drawn = drawnImage(content(page), box, (state) => {
+      const states = resources?.lookupMaybe(name("ExtGState"), PDFDict);
+      return harmlessState(states?.lookup(name(state)));
+    });
+    if (drawn === undefined) return undefined;
     const xobjects = resources?.lookupMaybe(name("XObject"), PDFDict);
-    const image = xobjects?.lookup(name(drawn));
+    const image = xobjects?.lookup(name(drawn.name));
     if (!(image instanceof PDFRawStream)) return undefined;
     const { dict } = image;
     if (dict.lookup(name("Subtype")) !== name("Image")) return undefined;
-    for (const key of ["SMask", "Mask", "Decode", "ImageMask", "DecodeParms", "Alternates", "OC", "SMaskInData"])
+    for (const key of ["SMask", "Mask", "ImageMask", "DecodeParms", "Alternates", "OC", "SMaskInData"])
       if (dict.has(name(key))) return undefined;
     let filter = dict.lookup(name("Filter"));
     if (filter instanceof PDFArray) filter = filter.size() === 1 ? filter.lookup(0) : undefined;
     if (filter !== name("DCTDecode")) return undefined;
-    const space = dict.lookup(name("ColorSpace"));
-    const kind = space instanceof PDFArray ? space.lookup(0) : space;
-    const spaces = ["DeviceRGB", "DeviceGray", "ICCBased", "CalRGB", "CalGray"].map(name);
-    if (!spaces.includes(kind as import("pdf-lib").PDFName)) return undefined;
+    if (!decodesAsIs(dict.lookup(name("Decode")))) return undefined;
     const jpeg = image.contents;
-    const info = sniff(jpeg);
-    if (info?.mime !== "image/jpeg" || info.width === undefined || info.height === undefined) return undefined;
-    if (info.width !== numberOf(dict.lookup(name("Width"))) || info.height !== numberOf(dict.lookup(name("Height"))))
-      return undefined;
+    const frame = jpegFrame(jpeg);
     // Four components are CMYK, often inverted; and Python would turn a JPEG by its EXIF orientation, a PDF does not.
-    const components = jpegComponents(jpeg);
-    if ((components !== 1 && components !== 3) || jpegOrientation(jpeg) !== 1 || !endsWhole(jpeg)) return undefined;
-    return { image: jpeg, mime: "image/jpeg", width: info.width, height: info.height };
+    if (frame === undefined || (frame.components !== 1 && frame.components !== 3) || jpegOrientation(jpeg) !== 1)
+      return undefined;
+    if (components(dict.lookup(name("ColorSpace")), resources) !== frame.components) return undefined;
+    const { width, height } = frame;
+    const says = (key: string, value: number) => numberOf(dict.lookup(name(key))) === value;
+    if (!says("Width", width) || !says("Height", height) || !says("BitsPerComponent", 8)) return undefined;
+    // Its own bytes show it as it was scanned, and a page may stretch it.
+    const stretched = drawn.width / drawn.height / (width / height);
+    if (Math.abs(stretched - 1) > STRETCH) return undefined;
+    return { image: jpeg, mime: "image/jpeg", width, height };
   }
 
   return {
@@ -108,26 +175,24 @@ export async function passThrough(path: string, count: number): Promise<PassThro
   };
 }
 
-function jpegComponents(jpeg: Uint8Array): number {
-  let at = 2;
-  while (at + 10 < jpeg.length && jpeg[at] === 0xff) {
-    const marker = jpeg[at + 1] ?? 0;
-    if (marker === 0xff) {
-      at += 1;
-      continue;
-    }
-    if (marker >= 0xc0 && marker <= 0xcf && marker !== 0xc4 && marker !== 0xc8 && marker !== 0xcc)
-      return jpeg[at + 9] ?? 0;
-    at += 2 + (((jpeg[at + 2] ?? 0) << 8) | (jpeg[at + 3] ?? 0));
-  }
-  return 0;
+interface Box {
+  x: number;
+  y: number;
+  width: number;
+  height: number;
 }
 
-/** The end-of-image marker, perhaps with padding behind it. */
-function endsWhole(jpeg: Uint8Array): boolean {
-  for (let i = jpeg.length - 2; i >= Math.max(0, jpeg.length - 64); i--)
-    if (jpeg[i] === 0xff && jpeg[i + 1] === 0xd9) return true;
-  return false;
+/** What two boxes share, each by any two of its opposite corners; undefined if they share nothing. */
+function intersection(a: Box, b: Box): Box | undefined {
+  const span = (from: number, length: number) =>
+    [Math.min(from, from + length), Math.max(from, from + length)] as const;
+  const both = (m: readonly [number, number], n: readonly [number, number]) => {
+    const from = Math.max(m[0], n[0]);
+    return [from, Math.min(m[1], n[1]) - from] as const;
+  };
+  const [x, width] = both(span(a.x, a.width), span(b.x, b.width));
+  const [y, height] = both(span(a.y, a.height), span(b.y, b.height));
+  return width > 0 && height > 0 ? { x, y, width, height } : undefined;
 }
 
 type Matrix = [number, number, number, number, number, number];
@@ -144,43 +209,26 @@ function multiply(m: Matrix, n: Matrix): Matrix {
 }
 
 /** Operators that draw nothing by themselves and change nothing about how an image looks. */
-const HARMLESS = new Set([
-  "w",
-  "J",
-  "j",
-  "M",
-  "d",
-  "i",
-  "BMC",
-  "BDC",
-  "EMC",
-  "MP",
-  "DP",
-  "g",
-  "G",
-  "rg",
-  "RG",
-  "k",
-  "K",
-]);
+const HARMLESS = new Set(["w", "J", "j", "M", "d", "i", "BMC", "EMC", "MP", "DP", "g", "G", "rg", "RG", "k", "K"]);
 /** Operators of text; they show nothing in render mode 3. */
 const TEXT = new Set(["Tc", "Tw", "Tz", "TL", "Tf", "Ts", "Td", "TD", "Tm", "T*", "Tj", "TJ", "'", '"']);
 
 /**
- * Name of the one image that a content stream draws over the whole box, upright; undefined if it does anything else.
- * Exported for its tests.
+ * The one image that a content stream draws over the whole box, upright, and how large; undefined if it does anything
+ * else. `harmless` says of a graphics state, by its name, whether it leaves the image as it is.
  */
-export function drawnImage(
+function drawnImage(
   content: Uint8Array | undefined,
-  box: { x: number; y: number; width: number; height: number },
-): string | undefined {
+  box: Box,
+  harmless: (state: string) => boolean,
+): { name: string; width: number; height: number } | undefined {
   if (content === undefined) return undefined;
   let ctm: Matrix = [1, 0, 0, 1, 0, 0];
   let invisible = false;
   const stack: { ctm: Matrix; invisible: boolean }[] = [];
   let operands: (number | string)[] = [];
   let rectangle: number[] | undefined;
-  let image: string | undefined;
+  let image: { name: string; width: number; height: number } | undefined;
   const covers = (x0: number, y0: number, x1: number, y1: number) => {
     const [slackX, slackY] = [box.width * 0.01, box.height * 0.01];
     return (
@@ -216,11 +264,12 @@ export function drawnImage(
         // The image fills the box and is not much larger: else part of it would be cut off by the page.
         const larger = a > box.width * 1.01 || d > box.height * 1.01;
         if (!(a > 0 && d > 0 && square) || larger || !covers(e, f, e + a, f + d)) return undefined;
-        image = named.slice(1);
+        image = { name: named.slice(1), width: a, height: d };
         break;
       }
       case "re":
-        if (numbers.length !== 4 || ctm[1] !== 0 || ctm[2] !== 0) return undefined;
+        // Of two, the even-odd rule would clip to one without the other.
+        if (numbers.length !== 4 || ctm[1] !== 0 || ctm[2] !== 0 || rectangle !== undefined) return undefined;
         rectangle = numbers;
         break;
       case "W":
@@ -235,6 +284,15 @@ export function drawnImage(
       case "n":
         rectangle = undefined;
         break;
+      case "BDC":
+        // Content of a layer, which may be hidden.
+        if (operands[0] === "/OC") return undefined;
+        break;
+      case "gs": {
+        const named = operands.at(-1);
+        if (typeof named !== "string" || !harmless(named.slice(1))) return undefined;
+        break;
+      }
       case "BT":
       case "ET":
         break;
