@@ -1,12 +1,13 @@
 import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import { appendFileSync, readFileSync, writeFileSync } from "node:fs";
+import { appendFileSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { open, truncate } from "node:fs/promises";
 import { join } from "node:path";
-import { degrees, PDFDocument, PDFName, PDFString, rgb, StandardFonts } from "pdf-lib";
+import { degrees, PDFDocument, PDFHexString, PDFName, PDFString, rgb, StandardFonts } from "pdf-lib";
 import sharp from "sharp";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { writeDataset } from "../../kernel-lib/src/dataset/index.js";
+import { imageHash } from "../../kernel-lib/src/images.js";
 import type { Json } from "../../kernel-lib/src/protocol.js";
 import { isFault, type Page, type PageOrFault } from "../../kernel-lib/src/sources/index.js";
 import { openSource } from "../../kernel-lib/src/sources/registry.js";
@@ -405,7 +406,6 @@ describe("PDF files", () => {
   });
 
   it("come in natural order from a folder and from a glob", async () => {
-    const { mkdirSync } = await import("node:fs");
     mkdirSync(join(box.home, "books/deep"), { recursive: true });
     for (const name of ["page10.pdf", "page2.pdf", "deep/page1.PDF"]) await textPdf(join(box.home, "books"), name, 1);
     const sources = async (location: string, options = {}) =>
@@ -542,5 +542,187 @@ describe("a page is passed through only where its scan is what it shows", () => 
     ["bytes behind the image's end", () => ({ jpeg: Buffer.concat([scan, Buffer.alloc(500, 0x20)]) })],
   ])("%s: it is passed through", async (name, how) => {
     expect(await pagesOf(await made(name, how))).toMatchObject([{ mime: "image/jpeg" }]);
+  });
+});
+
+describe("damaged files", () => {
+  /** A file whose objects stand in it in plain words, and its pages as they come from it while it is sound. */
+  async function plainText(name: string, pages: number): Promise<{ path: string; text: string; sound: Page[] }> {
+    const path = await textPdf(box.home, name, pages);
+    const doc = await PDFDocument.load(readFileSync(path));
+    writeFileSync(path, await doc.save({ useObjectStreams: false }));
+    return { path, text: readFileSync(path, "latin1"), sound: (await pagesOf(path, { dpi: 50 })) as Page[] };
+  }
+  const put = (path: string, text: string) => writeFileSync(path, Buffer.from(text, "latin1"));
+  /** Where the content of the last page begins. */
+  const lastContent = (text: string) => {
+    const [, number = ""] = [...text.matchAll(/\/Contents \[ (\d+) 0 R/g)].at(-1) ?? [];
+    return text.indexOf(`\n${number} 0 obj`);
+  };
+  const image = (item: PageOrFault | undefined) => (item === undefined || isFault(item) ? item : imageHash(item.image));
+  const cut = (reason: string) => ({ fault: { key: expect.stringMatching(/\.pdf$/), reason } });
+
+  it("that are cut off give the pages that are there, as they were, and say so once", async () => {
+    const { path, text, sound } = await plainText("cut.pdf", 4);
+    put(path, text.slice(0, lastContent(text) + 60));
+    const items = await pagesOf(path, { dpi: 50 });
+    expect(items.slice(0, 3).map(image)).toEqual(sound.slice(0, 3).map(image));
+    expect(items.slice(0, 3)).toMatchObject(
+      [1, 2, 3].map((n) => ({ key: `cut.pdf#page=${n}`, metadata: { warning: expect.stringMatching(/damaged/) } })),
+    );
+    expect(items.slice(3)).toMatchObject([
+      cut("The file is cut off: 3 pages were found in what is there, and 1 that could not be read."),
+    ]);
+  });
+
+  it("that are cut off before their list of pages still have them, from streams of objects too", async () => {
+    const path = await textPdf(box.home, "packed.pdf", 4);
+    const sound = await pagesOf(path, { dpi: 50 });
+    const text = readFileSync(path, "latin1");
+    expect(text).toMatch(/\/Type \/ObjStm/);
+    put(path, text.slice(0, text.lastIndexOf("/Type /XRef") - 10));
+    const items = await pagesOf(path, { dpi: 50 });
+    expect(items.slice(0, 4).map(image)).toEqual(sound.map(image));
+    expect(items.slice(4)).toMatchObject([cut("The file is cut off: 4 pages were found in what is there.")]);
+  });
+
+  it("that lost the nodes of their tree have their pages in its order", async () => {
+    const { path, text, sound } = await plainText("treeless.pdf", 3);
+    const [node = ""] = /\d+ 0 obj\n<<\n\/Type \/Pages\n[\s\S]*?endobj\n/.exec(text) ?? [];
+    put(path, text.slice(0, text.lastIndexOf("xref\n", text.lastIndexOf("startxref") - 1)).replace(node, ""));
+    const items = await pagesOf(path, { dpi: 50 });
+    expect(items.slice(0, 3).map(image)).toEqual(sound.map(image));
+    expect(items.length).toBe(4);
+  });
+
+  it("that are cut off and large are read in parts", async () => {
+    const { path, text, sound } = await plainText("large-cut.pdf", 3);
+    const begin = lastContent(text);
+    const end = text.lastIndexOf("xref\n", text.lastIndexOf("startxref") - 1);
+    put(path, `${text.slice(0, begin)}${"\n".repeat(33 << 20)}${text.slice(begin, end)}`);
+    const items = await pagesOf(path, { dpi: 50 });
+    expect(items.slice(0, 3).map(image)).toEqual(sound.map(image));
+    expect(items.slice(3)).toMatchObject([cut("The file is cut off: 3 pages were found in what is there.")]);
+  });
+
+  it("of scans that are cut off give the scanner's own bytes", async () => {
+    const images = await Promise.all([1, 2, 3].map((n) => jpeg(n)));
+    const path = await scanPdf(box.home, "cut-scans.pdf", images);
+    const doc = await PDFDocument.load(readFileSync(path));
+    const bytes = Buffer.from(await doc.save({ useObjectStreams: false }));
+    writeFileSync(path, bytes.subarray(0, bytes.lastIndexOf("xref\n", bytes.lastIndexOf("startxref") - 1)));
+    const items = await pagesOf(path);
+    expect(items.slice(0, 3).map(image)).toEqual(images.map(imageHash));
+    expect(items.slice(3)).toMatchObject([cut("The file is cut off: 3 pages were found in what is there.")]);
+  });
+
+  it("that are cut off and encrypted are one fault", async () => {
+    const path = join(box.home, "cut-locked.pdf");
+    const bytes = await encryptedPdf(python(), await textPdf(box.home, "cut-open.pdf", 3));
+    writeFileSync(path, bytes.subarray(0, bytes.length * 0.9));
+    expect(await pagesOf(path)).toMatchObject([{ fault: { key: "cut-locked.pdf" } }]);
+  });
+
+  it.each([
+    ["null", "null  "],
+    ["a page that is not there", "999 0 R"],
+    ["a number", "17    "],
+  ])("whose list of pages has %s in it lack that page only", async (name, broken) => {
+    const { path, text, sound } = await plainText(`kids-${name}.pdf`, 5);
+    const [list = ""] = /\/Kids \[[^\]]*\]/.exec(text) ?? [];
+    const kids = list.match(/\d+ 0 R/g) ?? [];
+    put(path, text.replace(list, list.replace(kids[2] as string, broken.padEnd(kids[2]?.length ?? 0))));
+    const items = await pagesOf(path, { dpi: 50 });
+    expect(items.map(image)).toEqual([
+      image(sound[0]),
+      image(sound[1]),
+      { fault: expect.objectContaining({ page: 3, reason: expect.stringMatching(/not there/) }) },
+      image(sound[3]),
+      image(sound[4]),
+    ]);
+    const { count, skipped } = (await (await openSource({ kind: "pdf", location: path })).inspect?.()) ?? {};
+    expect([count, skipped?.length]).toEqual([4, 1]);
+  });
+
+  it("are not called so for what stands behind their end, or for an end without its mark", async () => {
+    const images = await Promise.all([1, 2].map((n) => jpeg(n)));
+    for (const [name, change] of [
+      ["zeros.pdf", (bytes: Buffer) => Buffer.concat([bytes, Buffer.alloc(9000)])],
+      ["lines.pdf", (bytes: Buffer) => Buffer.concat([bytes, Buffer.alloc(9000, "\r\n")])],
+      ["unmarked.pdf", (bytes: Buffer) => bytes.subarray(0, bytes.lastIndexOf("%%EOF"))],
+    ] as const) {
+      const path = await scanPdf(box.home, name, images);
+      writeFileSync(path, change(readFileSync(path)));
+      expect((await pagesOf(path)).map(image), name).toEqual(images.map(imageHash));
+    }
+  });
+});
+
+describe("labels of pages", () => {
+  async function labelled(name: string, labels: unknown): Promise<(string | undefined)[]> {
+    const path = await textPdf(box.home, name, 6);
+    const doc = await PDFDocument.load(readFileSync(path));
+    doc.catalog.set(PDFName.of("PageLabels"), doc.context.obj(labels as never));
+    writeFileSync(path, await doc.save());
+    return ((await pagesOf(path, { dpi: 36 })) as Page[]).map((p) => p.label?.none?.[0]);
+  }
+  const text = PDFString.of;
+
+  it.each<[string, unknown[], (string | undefined)[]]>([
+    [
+      "in every style",
+      [0, { S: "r" }, 2, { S: "A", St: 26 }, 4, { S: "D", P: text("p. ") }],
+      ["i", "ii", "Z", "AA", "p. 1", "p. 2"],
+    ],
+    ["that begin with nought", [0, { S: "D", St: 0 }], ["0", "1", "2", "3", "4", "5"]],
+    ["that begin after the first page", [2, { S: "D" }], ["1", "2", "1", "2", "3", "4"]],
+    ["that are prefixes only", [0, { P: text("cover") }, 1, { S: "D" }], ["cover", "1", "2", "3", "4", "5"]],
+    [
+      "of which some are damaged",
+      [0, { S: "D", St: -3 }, 2, 17, 3, { S: "Q", P: text("x") }, "four", { S: "r" }, 5, { S: "r" }],
+      ["1", "2", "3", "x", "x", "i"],
+    ],
+    [
+      "in UTF-8 and UTF-16",
+      [0, { P: PDFHexString.fromText("Ä") }, 1, { P: PDFHexString.of("efbbbfc384") }],
+      Array(6).fill("Ä"),
+    ],
+  ])("%s", async (name, Nums, expected) => {
+    expect(await labelled(`labels ${name}.pdf`, { Nums })).toEqual(expected);
+  });
+
+  it("in a tree of their own, whose circles end", async () => {
+    expect(
+      await labelled("label-tree.pdf", { Kids: [{ Nums: [0, { S: "r" }] }, null, { Nums: [4, { S: "D" }] }] }),
+    ).toEqual(["i", "ii", "iii", "iv", "1", "2"]);
+  });
+});
+
+describe("pages that were asked for and are not there", () => {
+  it("are an error where there is no other page", async () => {
+    const path = await textPdf(box.home, "six.pdf", 6);
+    for (const pages of ["9", "7-", "8,10-12"])
+      await expect(pagesOf(path, { pages })).rejects.toThrow(/six\.pdf has no page/);
+  });
+
+  it("are a fault beside the others; a range without an end asks for none", async () => {
+    const path = await textPdf(box.home, "three.pdf", 3);
+    const of = async (pages: string) =>
+      (await pagesOf(path, { dpi: 36, pages })).map((item) => (isFault(item) ? item.fault.reason : item.page));
+    expect(await of("2,7")).toEqual(["three.pdf has no page 7.", 2]);
+    expect(await of("1-5")).toEqual(["three.pdf has no page 4-5.", 1, 2, 3]);
+    expect(await of("2-")).toEqual([2, 3]);
+  });
+
+  it("are a fault of each of several files that has none of them", async () => {
+    mkdirSync(join(box.home, "shelf"));
+    await textPdf(join(box.home, "shelf"), "long.pdf", 4);
+    await textPdf(join(box.home, "shelf"), "short.pdf", 2);
+    const of = async (pages: string) =>
+      (await pagesOf(join(box.home, "shelf"), { dpi: 36, pages })).map((item) =>
+        isFault(item) ? item.fault.reason : item.key,
+      );
+    expect(await of("4")).toEqual(["long.pdf#page=4", "short.pdf has no page 4."]);
+    expect(await of("2-3")).toEqual(["long.pdf#page=2", "long.pdf#page=3", "short.pdf#page=2"]);
   });
 });

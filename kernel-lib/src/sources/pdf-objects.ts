@@ -136,20 +136,20 @@ export class PdfObjects {
   pages(): PdfLeaf[] {
     const { PDFArray, PDFDict, PDFName, PDFPageLeaf } = this.#lib;
     const leaves: PdfLeaf[] = [];
-    const above = new Set<PDFObject>();
+    const seen = new Set<PDFObject>();
     const visit = (kid: PDFObject | undefined): void => {
       const node = this.find(kid);
-      if (!(node instanceof PDFDict) || above.has(node)) leaves.push({});
+      if (!(node instanceof PDFDict) || seen.has(node)) leaves.push({});
       else if (this.find(node.get(PDFName.of("Type"))) === PDFName.of("Page") || !node.has(PDFName.of("Kids")))
         leaves.push({
           page: node instanceof PDFPageLeaf ? node : PDFPageLeaf.fromMapWithContext(node.asMap(), this.context),
         });
       else {
         const kids = this.find(node.get(PDFName.of("Kids")));
-        above.add(node);
+        // A second time it would be a circle, or a list that doubles with each of its levels.
+        seen.add(node);
         if (kids instanceof PDFArray) for (const each of kids.asArray()) visit(each);
         else leaves.push({});
-        above.delete(node);
       }
     };
     visit(this.catalog().get(PDFName.of("Pages")));

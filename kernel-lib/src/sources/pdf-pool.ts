@@ -15,6 +15,10 @@ export interface PdfInfo {
   metadata: { [key: string]: Json };
   /** The end of the file is missing. */
   truncated: boolean;
+  /** Where the file is readable only with it: what to read behind its bytes, for each of its pages. */
+  appendix?: Uint8Array;
+  /** Numbers of pages that the file should have, and that are not there. */
+  lost: readonly number[];
 }
 
 /** A page as an encoded image. */
@@ -37,6 +41,7 @@ export interface PageRequest {
   dpi: number;
   passthrough: boolean;
   password?: string;
+  appendix?: Uint8Array;
 }
 
 /** What a worker is asked. */

@@ -13,6 +13,7 @@ import { CanvasFilters, installCanvasParts } from "./pdf-canvas.js";
 import { installJpegDecoder } from "./pdf-jpeg.js";
 import { type PassThrough, passThrough } from "./pdf-passthrough.js";
 import type { PdfAnswer, PdfInfo, PdfPage, PdfRequest } from "./pdf-pool.js";
+import { survey } from "./pdf-survey.js";
 
 /** Pixels of a page at most: about A0 at 200 dpi. A larger page is rendered at a lower resolution. */
 const MAX_PIXELS = 64e6;
@@ -26,9 +27,6 @@ const AGAIN = 16 << 20;
 /** pdf.js keeps a map of a file in one array of its length, and Node 20 has none that is longer. */
 const MOST = 2 ** 32 - 1;
 
-/** Bytes at the end of a file in which its end is marked. */
-const END = 2048;
-
 /** A white pixel, opaque, as a signed integer. */
 const WHITE = -1;
 
@@ -37,8 +35,8 @@ class TooLarge extends Error {}
 interface Open {
   path: string;
   password: string | undefined;
+  appendix: Uint8Array | undefined;
   file: FileHandle;
-  size: number;
   /** Of a file that is read in parts: the bytes that pdf.js has by now, and keeps. */
   range?: { loaded: number };
   doc: PDFDocumentProxy;
@@ -55,11 +53,13 @@ console.warn = console.log;
 installJpegDecoder();
 installCanvasParts();
 
-async function open(path: string, password: string | undefined): Promise<Open> {
+async function open(path: string, password: string | undefined, appendix?: Uint8Array): Promise<Open> {
   if (
     current !== undefined &&
     current.path === path &&
     current.password === password &&
+    // The same file has the same appendix, if any.
+    current.appendix?.length === appendix?.length &&
     (current.range?.loaded ?? 0) < AGAIN
   )
     return current;
@@ -73,10 +73,10 @@ async function open(path: string, password: string | undefined): Promise<Open> {
   try {
     const { size } = await file.stat();
     if (size >= MOST) throw new TooLarge("The PDF is larger than 4 GiB.");
-    const range = size > WHOLE ? rangesOf(pdfjs, file, size) : undefined;
+    const range = size > WHOLE ? rangesOf(pdfjs, file, size, appendix) : undefined;
     const doc = await pdfjs.getDocument({
       ...(range === undefined
-        ? { data: new Uint8Array(await file.readFile()) }
+        ? { data: await readWith(file, appendix) }
         : { range, rangeChunkSize: RANGE, disableAutoFetch: true, disableStream: true }),
       ...(password === undefined ? {} : { password }),
       standardFontDataUrl: folder("standard_fonts"),
@@ -93,7 +93,7 @@ async function open(path: string, password: string | undefined): Promise<Open> {
     }).promise;
     // What opening takes comes again each time, so it does not count.
     if (range !== undefined) range.loaded = 0;
-    current = { path, password, file, size, doc, ...(range === undefined ? {} : { range }) };
+    current = { path, password, appendix, file, doc, ...(range === undefined ? {} : { range }) };
     return current;
   } catch (error) {
     await file.close();
@@ -101,24 +101,48 @@ async function open(path: string, password: string | undefined): Promise<Open> {
   }
 }
 
+async function readWith(file: FileHandle, appendix: Uint8Array | undefined): Promise<Uint8Array> {
+  const own = await file.readFile();
+  return new Uint8Array(appendix === undefined ? own : Buffer.concat([own, appendix]));
+}
+
 /** A file that is read where pdf.js wants it, and never as a whole. */
-function rangesOf(pdfjs: typeof import("pdfjs-dist"), file: FileHandle, size: number) {
-  const range = Object.assign(new pdfjs.PDFDataRangeTransport(size, null), { loaded: 0 });
+function rangesOf(
+  pdfjs: typeof import("pdfjs-dist"),
+  file: FileHandle,
+  size: number,
+  appendix: Uint8Array = new Uint8Array(0),
+) {
+  const range = Object.assign(new pdfjs.PDFDataRangeTransport(size + appendix.length, null), { loaded: 0 });
   range.requestDataRange = (begin, end) => {
     const bytes = new Uint8Array(end - begin);
     range.loaded += bytes.length;
     // pdf.js would wait for ever for what can't be read: the failure ends this worker, and the pool says why.
     void file.read(bytes, 0, bytes.length, begin).then(({ bytesRead }) => {
-      range.onDataRange(begin, bytes.subarray(0, bytesRead));
+      const behind = appendix.subarray(Math.max(0, begin - size), Math.max(0, end - size));
+      bytes.set(behind, bytesRead);
+      range.onDataRange(begin, bytes.subarray(0, bytesRead + behind.length));
     });
   };
   return range;
 }
 
-async function info(request: PdfRequest): Promise<PdfInfo> {
-  const { file, size, doc } = await open(request.path, request.password);
-  const labels = await doc.getPageLabels().catch(() => null);
-  const meta = await doc.getMetadata().catch(() => undefined);
+async function info({ path, password }: PdfRequest): Promise<PdfInfo> {
+  warnings.clear();
+  const doc = await open(path, password).then(
+    (opened) => opened.doc,
+    (error: Error) => error,
+  );
+  if (doc instanceof TooLarge || (doc instanceof Error && doc.name === "PasswordException")) throw doc;
+  const isOpen = !(doc instanceof Error);
+  const found = await survey(path, {
+    pages: isOpen ? doc.numPages : 0,
+    recovered: !isOpen || [...warnings].some((w) => w.includes("Indexing all PDF objects")),
+    readable: async () => (isOpen ? readable(doc) : 0),
+  });
+  if (!isOpen && found.rebuilt === undefined) throw doc;
+  const labels = found.labels ?? (isOpen ? await doc.getPageLabels().catch(() => null) : null);
+  const meta = isOpen ? await doc.getMetadata().catch(() => undefined) : undefined;
   const metadata: { [key: string]: Json } = {};
   for (const [name, value] of Object.entries(meta?.info ?? {}))
     if (
@@ -127,22 +151,41 @@ async function info(request: PdfRequest): Promise<PdfInfo> {
       /^(Title|Author|Subject|Keywords|Creator|Producer|CreationDate|ModDate)$/.test(name)
     )
       metadata[name.charAt(0).toLowerCase() + name.slice(1)] = value.slice(0, 2000);
-  const end = await file.read(Buffer.alloc(END), 0, END, Math.max(0, size - END));
-  const truncated = !end.buffer.subarray(0, end.bytesRead).includes("%%EOF");
-  return { pages: doc.numPages, metadata, truncated, ...(labels === null ? {} : { labels }) };
+  const { rebuilt, truncated } = found;
+  if (rebuilt !== undefined)
+    metadata.warning = "The PDF is damaged; its pages were found without its own list of them.";
+  return {
+    pages: rebuilt?.pages ?? (isOpen ? doc.numPages : 0),
+    metadata,
+    truncated,
+    lost: rebuilt?.lost ?? [],
+    ...(rebuilt === undefined ? {} : { appendix: rebuilt.appendix }),
+    ...(labels === null ? {} : { labels }),
+  };
+}
+
+/** Pages that can be had, as far as can be told before they are drawn. */
+async function readable(doc: PDFDocumentProxy): Promise<number> {
+  let count = 0;
+  for (let number = 1; number <= doc.numPages; number++)
+    await doc.getPage(number).then(
+      () => (count += 1),
+      () => undefined,
+    );
+  return count;
 }
 
 async function page(request: PdfRequest & { type: "page" }): Promise<Omit<PdfPage, "sha256">> {
-  const { path, of, password } = request;
+  const { path, of, password, appendix } = request;
   if (request.passthrough && password === undefined) {
     if (scans?.path !== path || scans.of !== of) {
       scans?.through.close();
-      scans = { path, of, through: await passThrough(path, of) };
+      scans = { path, of, through: await passThrough(path, of, appendix) };
     }
     const scan = scans.through.page(request.page);
     if (scan !== undefined) return { ...scan, metadata: { passThrough: true } };
   }
-  return render((await open(path, password)).doc, request.page, request.dpi);
+  return render((await open(path, password, appendix)).doc, request.page, request.dpi);
 }
 
 async function render(doc: PDFDocumentProxy, number: number, dpi: number): Promise<Omit<PdfPage, "sha256">> {

@@ -5,7 +5,7 @@
 import { open, readFile } from "node:fs/promises";
 import { errorData, SourceError, UsageError } from "../errors.js";
 import { noteHash } from "../images.js";
-import type { Json, SourceSpec } from "../protocol.js";
+import type { Fault, Json, SourceSpec } from "../protocol.js";
 import { type SourceFile, sourceFiles } from "./files.js";
 import {
   faultFrom,
@@ -27,7 +27,7 @@ const OPTIONS = {
 
 interface PdfOptions {
   dpi: number;
-  pages?: (page: number) => boolean;
+  pages?: PageRanges;
   password?: string;
   recursive: boolean;
   passthrough: boolean;
@@ -80,13 +80,16 @@ function checkOptions(spec: SourceSpec): PdfOptions {
   };
 }
 
-/** `"1-3,7,10-"` as a test of page numbers, counted from 1. Throws UsageError. */
-export function pageRanges(value: Json): (page: number) => boolean {
+/** First and last page of each, counted from 1. */
+type PageRanges = readonly (readonly [number, number])[];
+
+/** `"1-3,7,10-"` as ranges. Throws UsageError. */
+function pageRanges(value: Json): PageRanges {
   const refuse = () =>
     new UsageError(`pages: got ${JSON.stringify(value)}.`, 'Allowed: numbers and ranges from 1, such as "1-3,7,10-".');
-  if (typeof value === "number" && Number.isInteger(value) && value >= 1) return (page) => page === value;
+  if (typeof value === "number" && Number.isInteger(value) && value >= 1) return [[value, value]];
   if (typeof value !== "string") throw refuse();
-  const ranges = value.split(",").map((part) => {
+  return value.split(",").map((part) => {
     const m = /^\s*(\d+)?\s*(-)?\s*(\d+)?\s*$/.exec(part);
     if (m === null || (m[1] === undefined && m[3] === undefined) || (m[2] === undefined && m[3] !== undefined))
       throw refuse();
@@ -95,7 +98,15 @@ export function pageRanges(value: Json): (page: number) => boolean {
     if (from < 1 || to < from) throw refuse();
     return [from, to] as const;
   });
-  return (page) => ranges.some(([from, to]) => page >= from && page <= to);
+}
+
+/** What of the ranges is beyond the last page, in their words; an open range asks for nothing that must be there. */
+function beyond(ranges: PageRanges, pages: number): string[] {
+  return ranges.flatMap(([from, to]) => {
+    const first = Math.max(from, pages + 1);
+    if (first > to || (to === Number.POSITIVE_INFINITY && from <= pages)) return [];
+    return to === Number.POSITIVE_INFINITY ? [`${first}-`] : [first === to ? `${first}` : `${first}-${to}`];
+  });
 }
 
 async function beginsAsPdf(path: string): Promise<boolean> {
@@ -127,7 +138,7 @@ class PdfSource implements Source {
       let sum = 0;
       for (const file of this.#files) {
         const info = await this.#info(pool, file).catch(() => undefined);
-        if (info !== undefined) sum += this.#wanted(info).length;
+        if (info !== undefined) sum += this.#wanted(info).filter((page) => !info.lost.includes(page)).length;
       }
       return sum;
     } finally {
@@ -137,7 +148,25 @@ class PdfSource implements Source {
 
   #wanted(info: PdfInfo): number[] {
     const all = Array.from({ length: info.pages }, (_, i) => i + 1);
-    return this.#options.pages === undefined ? all : all.filter(this.#options.pages);
+    const ranges = this.#options.pages;
+    return ranges === undefined ? all : all.filter((page) => ranges.some(([from, to]) => page >= from && page <= to));
+  }
+
+  /**
+   * A fault for pages that were asked for and that a file does not have; of several files each gives those that it has,
+   * and one that has none says so. Throws SourceError where there is one file, and not one of its pages was asked for.
+   */
+  #missing(file: SourceFile, info: PdfInfo): { fault: Fault } | undefined {
+    const missing = beyond(this.#options.pages ?? [], info.pages);
+    const isNone = this.#wanted(info).length === 0;
+    const isOnly = this.#files.length === 1;
+    if (missing.length === 0 || !(isNone || isOnly)) return undefined;
+    const error = new SourceError(
+      `${file.name} has no page ${missing.join(", ")}.`,
+      `It has ${info.pages}: give numbers from 1 to ${info.pages} with the source's option pages.`,
+    );
+    if (isNone && isOnly) throw error;
+    return faultFrom(error, { key: file.name, source: file.name }, "");
   }
 
   async #info(pool: PdfPool, file: SourceFile): Promise<PdfInfo> {
@@ -153,7 +182,13 @@ class PdfSource implements Source {
           await expectPdf(file.path);
           const info = await this.#info(pool, file);
           if (info.pages === 0) throw new SourceError(NO_PAGES);
+          const missing = this.#missing(file, info);
+          if (missing !== undefined) found.skipped.push({ key: missing.fault.key, reason: missing.fault.reason });
           for (const page of this.#wanted(info)) {
+            if (info.lost.includes(page)) {
+              found.skipped.push({ key: keyOf(file, page), reason: NOT_THERE });
+              continue;
+            }
             found.count = (found.count ?? 0) + 1;
             const label = info.labels?.[page - 1];
             if (found.pages.length < 1000) found.pages.push({ key: keyOf(file, page), ...(label ? { label } : {}) });
@@ -190,8 +225,11 @@ class PdfSource implements Source {
       yield faultFrom(error, place, "Open it in a PDF viewer; save it again if it shows its pages.");
       return;
     }
+    const missing = this.#missing(file, info);
+    if (missing !== undefined) yield missing;
     const { dpi, passthrough, password } = this.#options;
     const wanted = this.#wanted(info);
+    const gone = new Set(info.lost);
     let lost = 0;
     let next = 0;
     // A few pages ahead, so that every worker has work while the consumer takes the first.
@@ -204,13 +242,16 @@ class PdfSource implements Source {
         const result =
           have?.(keyOf(file, page)) === true
             ? Promise.resolve(spared)
-            : pool.page(file.path, {
-                page,
-                of: info.pages,
-                dpi,
-                passthrough,
-                ...(password === undefined ? {} : { password }),
-              });
+            : gone.has(page)
+              ? Promise.reject(new SourceError(NOT_THERE))
+              : pool.page(file.path, {
+                  page,
+                  of: info.pages,
+                  dpi,
+                  passthrough,
+                  ...(password === undefined ? {} : { password }),
+                  ...(info.appendix === undefined ? {} : { appendix: info.appendix }),
+                });
         result.catch(() => undefined);
         ahead.push({ page, result });
       }
@@ -251,7 +292,7 @@ class PdfSource implements Source {
       yield {
         fault: {
           ...place,
-          reason: `The file is cut off${lost === 0 ? "" : `: ${lost} of ${wanted.length} pages could not be read`}.`,
+          reason: cutOff(info, wanted.length, lost),
           fix: "Get it again from where it came.",
         },
       };
@@ -259,6 +300,16 @@ class PdfSource implements Source {
 }
 
 const NO_PAGES = "The PDF has no pages.";
+const NOT_THERE = "The page is not there: the PDF is damaged where it should be.";
+
+function cutOff(info: PdfInfo, wanted: number, lost: number): string {
+  if (info.appendix !== undefined) {
+    const found = wanted - lost;
+    const rest = lost === 0 ? "" : `, and ${lost} that could not be read`;
+    return `The file is cut off: ${found} ${found === 1 ? "page was" : "pages were"} found in what is there${rest}.`;
+  }
+  return `The file is cut off${lost === 0 ? "" : `: ${lost} of ${wanted} pages could not be read`}.`;
+}
 
 function keyOf(file: SourceFile, page: number): string {
   // The fragment that PDF viewers understand (RFC 8118, section 3).
