@@ -599,7 +599,8 @@ describe("damaged files", () => {
     const { path, text, sound } = await plainText("large-cut.pdf", 3);
     const begin = lastContent(text);
     const end = text.lastIndexOf("xref\n", text.lastIndexOf("startxref") - 1);
-    put(path, `${text.slice(0, begin)}${"\n".repeat(33 << 20)}${text.slice(begin, end)}`);
+    const large = `\n900 0 obj\n<< /Length ${33 << 20} >>\nstream\n${"-".repeat(33 << 20)}\nendstream\nendobj`;
+    put(path, `${text.slice(0, begin)}${large}${text.slice(begin, end)}`);
     const items = await pagesOf(path, { dpi: 50 });
     expect(items.slice(0, 3).map(image)).toEqual(sound.map(image));
     expect(items.slice(3)).toMatchObject([cut("The file is cut off: 3 pages were found in what is there.")]);
