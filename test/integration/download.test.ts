@@ -1,6 +1,7 @@
 import { mkdirSync } from "node:fs";
 import { createServer } from "node:http";
 import { join } from "node:path";
+import { gzipSync } from "node:zlib";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { DownloadCache } from "../../kernel-lib/src/sources/cache.js";
 import { Downloader, retryAfter } from "../../kernel-lib/src/sources/download.js";
@@ -99,6 +100,95 @@ describe("a download", () => {
     await down.get(`${server.url}/a.jpg`, { as: "image" });
     expect(server.log.at(-1)).toMatchObject({ status: 206, range: "bytes=1000-" });
     expect(Buffer.from(await down.cache.bytes(`${server.url}/a.jpg`))).toEqual(good);
+  });
+
+  /** Half of an image, its end cut off, with a tag that the next request may name; then what `next` answers. */
+  async function cutOnce(next: Parameters<typeof listen>[0], bytes = good.length / 2): Promise<Running> {
+    let asked = 0;
+    return serve((request, response) => {
+      asked += 1;
+      if (asked === 2) return next(request, response);
+      response.setHeader("etag", '"x"');
+      if (asked > 2) return void response.writeHead(200).end(good);
+      response.writeHead(200, { "content-length": good.length + 1 });
+      response.write(good.subarray(0, bytes));
+      setTimeout(() => response.destroy(), 300);
+      return undefined;
+    });
+  }
+
+  it.each([
+    ["from another place", () => ({ at: 700, etag: '"x"' })],
+    ["from the beginning", () => ({ at: 0, etag: '"x"' })],
+    ["of another version", (from: number) => ({ at: from, etag: '"y"' })],
+    ["from nobody knows where", () => ({ at: undefined, etag: '"x"' })],
+  ])("does not add a part %s to what it has, and begins anew", async (_, part) => {
+    const other = await jpeg(8);
+    const server = await cutOnce((request, response) => {
+      const from = Number(/=(\d+)-/.exec(request.headers.range ?? "")?.[1]);
+      const { at, etag } = part(from);
+      const all = etag === '"x"' ? good : other;
+      if (at !== undefined) response.setHeader("content-range", `bytes ${at}-${all.length - 1}/${all.length}`);
+      response.writeHead(206, { etag }).end(all.subarray(at ?? from));
+    });
+    const down = downloader();
+    await down.get(`${server.url}/a.jpg`, { as: "file" });
+    expect(Buffer.from(await down.cache.bytes(`${server.url}/a.jpg`))).toEqual(good);
+    expect(server.log.map((l) => l.range !== undefined)).toEqual([false, true, false]);
+  });
+
+  it("asks on where a part ended before the whole did", async () => {
+    let asked = 0;
+    const server = await serve((request, response) => {
+      asked += 1;
+      const from = Number(/=(\d+)-/.exec(request.headers.range ?? "")?.[1] ?? 0);
+      const to = asked === 3 ? good.length : from + 1000;
+      response.writeHead(206, { etag: '"x"', "content-range": `bytes ${from}-${to - 1}/${good.length}` });
+      response.end(good.subarray(from, to));
+    });
+    const down = downloader();
+    await down.get(`${server.url}/a.jpg`, { as: "file" });
+    expect(Buffer.from(await down.cache.bytes(`${server.url}/a.jpg`))).toEqual(good);
+    expect(server.log.map((l) => l.range)).toEqual([undefined, "bytes=1000-", "bytes=2000-"]);
+  });
+
+  it.each([
+    ["takes what it has as whole", () => good.length, [false, true]],
+    ["begins anew", () => good.length - 5, [false, true, false]],
+    ["begins anew where the server does not say how much there is", () => undefined, [false, true, false]],
+  ])("%s when the server has nothing more to add", async (_, total, ranges) => {
+    const server = await cutOnce((_request, response) => {
+      const size = total();
+      response.writeHead(416, size === undefined ? {} : { "content-range": `bytes */${size}` }).end();
+    }, good.length);
+    const down = downloader();
+    const entry = await down.get(`${server.url}/a.jpg`, { as: "image" });
+    expect(entry.image).toMatchObject({ width: 400 });
+    expect(Buffer.from(await down.cache.bytes(`${server.url}/a.jpg`))).toEqual(good);
+    expect(server.log.map((l) => l.range !== undefined)).toEqual(ranges);
+  });
+
+  it("begins anew what came packed, of which a range would be another place", async () => {
+    const packed = gzipSync(good, { level: 0 });
+    let asked = 0;
+    const server = await serve((request, response) => {
+      asked += 1;
+      const head = { etag: '"x"', "content-encoding": "gzip" };
+      const from = Number(/=(\d+)-/.exec(request.headers.range ?? "")?.[1] ?? 0);
+      if (from > 0)
+        return void response
+          .writeHead(206, { ...head, "content-range": `bytes ${from}-${packed.length - 1}/${packed.length}` })
+          .end(packed.subarray(from));
+      response.writeHead(200, { ...head, "content-length": packed.length });
+      if (asked > 1) return void response.end(packed);
+      response.write(packed.subarray(0, 2000));
+      setTimeout(() => response.destroy(), 300);
+      return undefined;
+    });
+    const down = downloader();
+    await down.get(`${server.url}/a.jpg`, { as: "file" });
+    expect(Buffer.from(await down.cache.bytes(`${server.url}/a.jpg`))).toEqual(good);
+    expect(server.log.map((l) => l.range)).toEqual([undefined, undefined]);
   });
 
   it.each([

@@ -187,19 +187,50 @@ export class Downloader {
         await this.cache.note(url, entry);
         return entry;
       }
-      if (response.status !== 200 && response.status !== 206) {
+      const have = ask.range === undefined ? 0 : part.have;
+      // Nothing more than what is here: all of it came before, and the end of the answer, or ours, before a look at it.
+      const isHere = response.status === 416 && ask.range !== undefined;
+      const isPart = response.status === 206 || isHere;
+      const range = contentRange(response);
+      const isOther = have > 0 && (response.headers.get("etag") ?? part.validator) !== part.validator;
+      if (isPart && (isOther || (isHere ? range.total : range.start) !== have)) {
+        await response.body?.cancel();
+        await this.cache.drop(url);
+        throw new Passing(
+          new DownloadError(
+            `${url}: the server sent another part of the file than the one that was asked for.`,
+            "The server is at fault; try again later.",
+            response.status,
+          ),
+        );
+      }
+      if (response.status !== 200 && !isPart) {
         await response.body?.cancel();
         throw refusal(url, response);
       }
-      const etag = response.headers.get("etag") ?? undefined;
+      const etag = response.headers.get("etag") ?? (isPart && have > 0 ? part.validator : undefined);
       const lastModified = response.headers.get("last-modified") ?? undefined;
-      // A weak tag does not promise the same bytes, so nothing may be added to them (RFC 9110, 13.1.5).
-      const strong = etag !== undefined && !etag.startsWith("W/") ? etag : undefined;
+      // A weak tag does not promise the same bytes, so nothing may be added to them (RFC 9110, 13.1.5); and what came
+      // packed lies here unpacked, where a range, which counts packed bytes, does not fit.
+      const isPacked = !["identity", ""].includes(response.headers.get("content-encoding") ?? "");
+      const strong = etag !== undefined && !etag.startsWith("W/") && !isPacked ? etag : undefined;
       await this.cache.notePart(url, strong);
-      const from = response.status === 206 ? part.have : 0;
-      const bytes = await this.#save(response, part.path, from, alive, (first) => {
-        if (wanted.as === "json" && !beginsAsJson(first)) throw new NoJsonError(url, first, response.status);
-      });
+      let bytes = have;
+      if (isHere) await response.body?.cancel();
+      else
+        bytes = await this.#save(response, part.path, response.status === 206 ? have : 0, alive, (first) => {
+          if (wanted.as === "json" && !beginsAsJson(first)) throw new NoJsonError(url, first, response.status);
+        });
+      if (response.status === 206 && range.total !== undefined && bytes !== range.total) {
+        if (bytes > range.total) await this.cache.drop(url);
+        throw new Passing(
+          new DownloadError(
+            `${url}: ${bytes} bytes came of ${range.total}.`,
+            "The server is at fault; try again later.",
+            206,
+          ),
+        );
+      }
       arrived();
       const entry: Entry = {
         url,
@@ -313,6 +344,16 @@ const shared = new Hosts();
 /** True for the first bytes of a JSON document, after blanks and the mark of byte order. */
 function beginsAsJson(first: Uint8Array): boolean {
   return /^\s*(?:$|[[{"\-\dtfn])/.test(new TextDecoder().decode(first.subarray(0, 200)));
+}
+
+/** `Content-Range`: where the part begins, and the size of the whole where the server knows it (RFC 9110, 14.4). */
+function contentRange(response: Response): { start?: number; total?: number } {
+  const [, start, total] =
+    /^\s*bytes\s+(?:(\d+)-\d+|\*)\/(\d+|\*)\s*$/i.exec(response.headers.get("content-range") ?? "") ?? [];
+  return {
+    ...(start === undefined ? {} : { start: Number(start) }),
+    ...(total === undefined || total === "*" ? {} : { total: Number(total) }),
+  };
 }
 
 /** An address that may be asked for. Spaces are encoded; `%` is left alone, since some servers want it twice encoded. Throws DownloadError. */
