@@ -42,6 +42,8 @@ describe("a download", () => {
     expect(retryAfter("3")).toBe(3);
     expect(retryAfter("Wed, 25 Nov 2026 10:00:30 GMT", Date.parse("2026-11-25T10:00:00Z"))).toBe(30);
     expect(retryAfter("soon")).toBeUndefined();
+    expect(retryAfter("1.5")).toBe(1.5);
+    expect(retryAfter("-1")).toBeUndefined();
     let asked = 0;
     const server = await serve((request, response) => {
       asked += 1;
@@ -356,6 +358,51 @@ describe("a host", () => {
       back.close();
     }
   }, 60_000);
+
+  it.each([["0"], ["0.001"], [undefined]])(
+    "that goes on to refuse for too much is asked ever more seldom, and then no more (Retry-After: %s)",
+    async (after) => {
+      const asked: number[] = [];
+      const server = await serve((_, response) => {
+        asked.push(Date.now());
+        response.writeHead(429, after === undefined ? {} : { "retry-after": after }).end();
+      });
+      const down = downloader({ hosts: new Hosts({ rest: 40 }) });
+      await expect(down.get(`${server.url}/1`, { as: "file" })).rejects.toThrow(/goes on refusing.*429/);
+      expect(asked.length).toBeLessThan(10);
+      // The longest rest of all was longer than the first by far, whatever the server said.
+      expect((asked.at(-1) ?? 0) - (asked.at(-2) ?? 0)).toBeGreaterThan(400);
+      const before = asked.length;
+      const others = await Promise.allSettled([2, 3, 4].map((n) => down.get(`${server.url}/${n}`, { as: "file" })));
+      for (const other of others)
+        expect((other as PromiseRejectedResult).reason.message).toMatch(/goes on refusing.*429/);
+      expect(asked.length).toBe(before);
+    },
+  );
+
+  it("that wants an hour of rest does not get us to wait for it", async () => {
+    const server = await serve((_, response) => void response.writeHead(429, { "retry-after": "3600" }).end());
+    const urls = Array.from({ length: 30 }, (_, i) => `${server.url}/${i}.jpg`);
+    const source = await openSource({ kind: "web", location: urls[0] ?? "", options: { urls } });
+    const faults: PageOrFault[] = [];
+    for await (const item of source.pages()) faults.push(item);
+    expect(faults.map((f) => isFault(f) && f.fault.reason)).toEqual(
+      urls.map(() => expect.stringMatching(/wants to rest for 60 min/)),
+    );
+    expect(server.log.length).toBeLessThan(6);
+  });
+
+  it("that refuses now and then goes on being asked", async () => {
+    let asked = 0;
+    const server = await serve((request, response) => {
+      asked += 1;
+      if (asked % 3 !== 0) return void response.writeHead(429).end();
+      sendFile(request, response, good, "image/jpeg");
+    });
+    const down = downloader({ hosts: new Hosts({ rest: 5 }) });
+    for (let n = 0; n < 12; n++)
+      expect((await down.get(`${server.url}/${n}`, { as: "image" })).bytes).toBe(good.length);
+  });
 
   it("that refuses everything is left alone after a few", async () => {
     const server = await serve((_, response) => void response.writeHead(403).end());

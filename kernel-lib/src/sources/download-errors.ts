@@ -84,12 +84,24 @@ export function refusal(url: string, response: Response): Error {
   return new DownloadError(`${said}.`, fixes[status] ?? "Check the address.", status);
 }
 
-/** Seconds of a `Retry-After` header in either form: a number, or a date (RFC 9110, 10.2.3). */
+/** Seconds of a `Retry-After` header: a number, which some servers break into decimals, or a date (RFC 9110, 10.2.3). */
 export function retryAfter(value: string | null, now: number = Date.now()): number | undefined {
   if (value === null) return undefined;
-  if (/^\s*\d+\s*$/.test(value)) return Number(value);
+  if (/^\s*\d+(\.\d*)?\s*$/.test(value)) return Number(value);
+  // Date.parse makes a year or a month of any number.
+  if (!/[a-z]/i.test(value)) return undefined;
   const date = Date.parse(value);
   return Number.isNaN(date) ? undefined : Math.max(0, (date - now) / 1000);
+}
+
+/** A host that is not asked any more, as it only ever says that too much is asked of it. */
+export function worn(host: string, { reason, seconds = 0 }: Passing): DownloadError {
+  const rest = seconds < 120 ? `${Math.ceil(seconds)} s` : `${Math.ceil(seconds / 60)} min`;
+  return new DownloadError(
+    `${host} goes on refusing because too much is asked of it (${reason.status}${seconds > 0 ? `; it wants to rest for ${rest}` : ""}).`,
+    "Try again later, with the option delay; what came is not fetched again.",
+    reason.status,
+  );
 }
 
 /** What Node says of a request that got no answer. */

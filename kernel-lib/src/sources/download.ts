@@ -18,6 +18,7 @@ import {
   OUT_OF_REACH,
   Passing,
   refusal,
+  worn,
 } from "./download-errors.js";
 import { readBytes } from "./files.js";
 import { Hosts } from "./hosts.js";
@@ -28,8 +29,8 @@ export { DownloadError, NoJsonError, retryAfter } from "./download-errors.js";
 const PATIENCE = 30_000;
 /** Tries of an address that fails in a way that may pass; refusals for asking too much are counted apart. */
 const TRIES = 4;
-/** Refusals for asking too much that one address bears. */
-const REFUSALS = 40;
+/** Refusals for asking too much that one address bears where others of its host are answered. */
+const REFUSALS = 12;
 const REDIRECTS = 8;
 /** Bytes of one file, at most: a page image is far below, a runaway is not. */
 const MOST_BYTES = 256 << 20;
@@ -58,6 +59,8 @@ export interface DownloaderOptions {
   maxBytes?: number;
   /** Milliseconds without a byte after which a try is given up. Default 30,000. */
   patience?: number;
+  /** The limits of hosts; default those of the process, or, with `delay`, its own. */
+  hosts?: Hosts;
 }
 
 /** Downloads for one source; several of one process share the hosts' limits through {@link Hosts}. */
@@ -67,6 +70,8 @@ export class Downloader {
   readonly #maxBytes: number;
   readonly #patience: number;
   readonly #closed = new Map<string, number>();
+  /** Hosts that were worn out by being asked, with the reason. */
+  readonly #worn = new Map<string, DownloadError>();
   readonly #running = new Map<string, Promise<Entry>>();
   /** Hosts that gave an answer of any kind, and those that gave none and are left alone, with the reason. */
   readonly #answered = new Set<string>();
@@ -74,7 +79,7 @@ export class Downloader {
 
   constructor(options: DownloaderOptions = {}) {
     this.cache = options.cache ?? new DownloadCache();
-    this.#hosts = options.delay === undefined ? shared : new Hosts({ delay: options.delay });
+    this.#hosts = options.hosts ?? (options.delay === undefined ? shared : new Hosts({ delay: options.delay }));
     this.#maxBytes = options.maxBytes ?? MOST_BYTES;
     this.#patience = options.patience ?? PATIENCE;
   }
@@ -117,6 +122,8 @@ export class Downloader {
             `${host} refuses everything that is asked of it.`,
             "It may want a login, or have blocked this address for asking too much: wait, and use the option delay.",
           );
+        const before = this.#worn.get(host);
+        if (before !== undefined) throw before;
         const dead = this.#dead.get(host);
         if (dead !== undefined)
           throw new DownloadError(
@@ -126,6 +133,7 @@ export class Downloader {
         const entry = await this.#attempt(url, wanted, known, giveBack);
         this.#hosts.good(host);
         this.#closed.delete(host);
+        this.#worn.delete(host);
         return entry;
       } catch (error) {
         if (wanted.signal?.aborted) throw new InterruptedError("The download was interrupted.", "What arrived stays.");
@@ -136,8 +144,12 @@ export class Downloader {
         }
         failed = error;
         if (error.tooMuch) {
-          this.#hosts.refused(host, error.seconds);
           refusals += 1;
+          if (this.#worn.has(host) || !this.#hosts.refused(host, error.seconds)) {
+            const reason = this.#worn.get(host) ?? worn(host, error);
+            this.#worn.set(host, reason);
+            throw reason;
+          }
         } else tries += 1;
       } finally {
         giveBack();

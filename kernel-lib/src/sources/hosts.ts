@@ -1,7 +1,7 @@
 /**
  * How much may be asked of each host at once. Nobody tells: it is found out. Every host begins with a few requests,
- * gets one more for every round that goes well, and half after a refusal; a refusal with `Retry-After` rests the whole
- * host. Asking sixteen at once of a server that allows four takes five times longer than asking four.
+ * gets one more for every round that goes well, and half after a refusal; a refusal rests the whole host, each one in a
+ * row for longer, and never for less than its `Retry-After`. Asking sixteen at once of a server that allows four takes five times longer than asking four.
  */
 import { setTimeout as sleep } from "node:timers/promises";
 import { InterruptedError } from "../errors.js";
@@ -12,6 +12,11 @@ const FIRST = 4;
 const MOST = 16;
 /** Good answers, for each request of a level, after which one that was refused is tried again; four times as many each time. */
 const PATIENCE = 25;
+
+/** Refusals in a row, each after a rest, after which a host is not waited for any more. */
+const MOST_REFUSALS = 7;
+/** Seconds of all rests in a row; a host that wants more is not waited for either. */
+const MOST_REST = 30 * 60;
 
 interface Host {
   /** Requests at once now, and how many are out. */
@@ -24,7 +29,9 @@ interface Host {
   /** Before this time nothing is asked; ms since 1970. */
   restsUntil: number;
   lastAsked: number;
+  /** Since the last good answer: refusals, those of one moment taken as one, and seconds of rest for them. */
   refusals: number;
+  rested: number;
   waiting: (() => void)[];
 }
 
@@ -32,10 +39,15 @@ interface Host {
 export class Hosts {
   readonly #hosts = new Map<string, Host>();
   readonly #delay: number;
+  readonly #rest: number;
 
-  /** `delay`: least milliseconds between two requests to one host, which then gets one at a time. */
-  constructor(options: { delay?: number } = {}) {
+  /**
+   * `delay`: least milliseconds between two requests to one host, which then gets one at a time. `rest`: milliseconds
+   * of rest, about, after a first refusal; default 1000.
+   */
+  constructor(options: { delay?: number; rest?: number } = {}) {
     this.#delay = options.delay ?? 0;
+    this.#rest = (options.rest ?? 1000) / 1000;
   }
 
   #of(name: string): Host {
@@ -51,6 +63,7 @@ export class Hosts {
         restsUntil: 0,
         lastAsked: 0,
         refusals: 0,
+        rested: 0,
         waiting: [],
       };
       this.#hosts.set(name, host);
@@ -104,6 +117,7 @@ export class Hosts {
     const host = this.#of(name);
     host.good += 1;
     host.refusals = 0;
+    host.rested = 0;
     const round = host.limit < host.ceiling ? host.limit : host.limit * host.patience;
     // Only a host that is kept busy shows that it could bear more.
     if (host.good < round || host.waiting.length === 0 || this.#delay > 0) return;
@@ -114,10 +128,11 @@ export class Hosts {
   }
 
   /**
-   * The host refused because too much was asked: half as much from now on, and a rest of `seconds` (its own word, or a
-   * growing time with jitter). Refusals that belong to one moment count once.
+   * The host refused because too much was asked: half as much from now on, and a rest that grows with each refusal in a
+   * row, of `seconds` (its own word) at least. Refusals that belong to one moment count once. False, with no rest begun,
+   * where that has been so too often, or would last too long: then it is better to give up.
    */
-  refused(name: string, seconds?: number): void {
+  refused(name: string, seconds = 0): boolean {
     const host = this.#of(name);
     const now = Date.now();
     if (now >= host.restsUntil) {
@@ -127,7 +142,17 @@ export class Hosts {
       host.good = 0;
       host.refusals += 1;
     }
-    const growing = Math.min(60, 0.5 * 2 ** host.refusals) * (0.75 + Math.random() / 2);
-    host.restsUntil = Math.max(host.restsUntil, now + Math.min(seconds ?? growing, 3600) * 1000);
+    const growing = Math.min(60, this.#rest * 2 ** (host.refusals - 1)) * (0.75 + Math.random() / 2);
+    const until = Math.max(host.restsUntil, now + Math.max(growing, seconds) * 1000);
+    const more = (until - Math.max(host.restsUntil, now)) / 1000;
+    if (host.refusals >= MOST_REFUSALS || host.rested + more > MOST_REST) {
+      // Whoever comes back later, from another job of this process, is not to pay for this one.
+      host.refusals = 0;
+      host.rested = 0;
+      return false;
+    }
+    host.rested += more;
+    host.restsUntil = until;
+    return true;
   }
 }
