@@ -1,6 +1,6 @@
 /** Parquet files, local or behind ranges of an address, row group by row group. */
 import type { AsyncBuffer, FileMetaData } from "hyparquet";
-import { DatasetError } from "../errors.js";
+import { DatasetError, YaleError } from "../errors.js";
 
 /** A Parquet file that is open. */
 export interface ParquetFile {
@@ -10,13 +10,15 @@ export interface ParquetFile {
   read(options?: { signal?: AbortSignal }): AsyncGenerator<Record<string, unknown>>;
 }
 
-/** Opens one; reads its footer only. Throws DatasetError for what is none. */
+/** Opens one; reads its footer only. Throws DatasetError for what is none, and what reading `file` throws. */
 export async function openParquet(file: AsyncBuffer, name: string): Promise<ParquetFile> {
   const { parquetMetadataAsync, parquetReadObjects } = await import("hyparquet");
   let metadata: FileMetaData;
   try {
     metadata = await parquetMetadataAsync(file);
   } catch (cause) {
+    // A file that could not be fetched may well be whole.
+    if (cause instanceof YaleError) throw cause;
     throw new DatasetError(`${name} is no whole Parquet file.`, "Get it again.", { cause });
   }
   return {

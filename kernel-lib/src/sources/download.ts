@@ -5,41 +5,29 @@
  * of downloads.
  */
 import { open } from "node:fs/promises";
-import { setTimeout as sleep } from "node:timers/promises";
-import { InterruptedError, QuotaError, SourceError } from "../errors.js";
+import { QuotaError, type SourceError } from "../errors.js";
 import { checkImage } from "../images.js";
 import { packageVersion } from "../paths.js";
+import { httpUrl, secretOf } from "./addresses.js";
+import { Asker } from "./asker.js";
 import { DownloadCache, type Entry } from "./cache.js";
-import {
-  causeOf,
-  DownloadError,
-  NoJsonError,
-  networkWords,
-  OUT_OF_REACH,
-  Passing,
-  refusal,
-  worn,
-} from "./download-errors.js";
+import { DownloadError, NoJsonError, Passing, refusal } from "./download-errors.js";
 import { readBytes } from "./files.js";
 import { Hosts } from "./hosts.js";
 
+export { httpUrl } from "./addresses.js";
 export { DownloadError, NoJsonError, retryAfter } from "./download-errors.js";
 
 /** Milliseconds in which the first byte, and then each next one, must come. */
 const PATIENCE = 30_000;
-/** Tries of an address that fails in a way that may pass; refusals for asking too much are counted apart. */
-const TRIES = 4;
-/** Refusals for asking too much that one address bears where others of its host are answered. */
-const REFUSALS = 12;
-const REDIRECTS = 8;
 /** Bytes of one file, at most: a page image is far below, a runaway is not. */
 const MOST_BYTES = 256 << 20;
+/** The same for what libraries read into memory: a row group of a large Parquet file, or the whole of one that can't be read in parts. */
+const MOST_IN_MEMORY = 2 ** 31;
 /** Age in ms up to which what is in the cache is taken without asking the server. */
 const FRESH = 24 * 3600_000;
 /** The same for documents, which change: long enough that looking at a manifest and then reading it fetches it once. */
 const FRESH_JSON = 60_000;
-/** Refusals (403) one after another, without one good answer, after which a host is left alone. */
-const CLOSED_DOORS = 5;
 
 /** What is wanted of one address. */
 export interface Wanted {
@@ -66,22 +54,15 @@ export interface DownloaderOptions {
 /** Downloads for one source; several of one process share the hosts' limits through {@link Hosts}. */
 export class Downloader {
   readonly cache: DownloadCache;
-  readonly #hosts: Hosts;
+  readonly #asker: Asker;
   readonly #maxBytes: number;
-  readonly #patience: number;
-  readonly #closed = new Map<string, number>();
-  /** Hosts that were worn out by being asked, with the reason. */
-  readonly #worn = new Map<string, DownloadError>();
   readonly #running = new Map<string, Promise<Entry>>();
-  /** Hosts that gave an answer of any kind, and those that gave none and are left alone, with the reason. */
-  readonly #answered = new Set<string>();
-  readonly #dead = new Map<string, string>();
 
   constructor(options: DownloaderOptions = {}) {
     this.cache = options.cache ?? new DownloadCache();
-    this.#hosts = options.hosts ?? (options.delay === undefined ? shared : new Hosts({ delay: options.delay }));
+    const hosts = options.hosts ?? (options.delay === undefined ? shared : new Hosts({ delay: options.delay }));
+    this.#asker = new Asker(hosts, options.patience ?? PATIENCE);
     this.#maxBytes = options.maxBytes ?? MOST_BYTES;
-    this.#patience = options.patience ?? PATIENCE;
   }
 
   /** Brings an address into the cache. The same address asked for twice at once is fetched once. Throws DownloadError, QuotaError, InterruptedError. */
@@ -89,7 +70,7 @@ export class Downloader {
     const url = httpUrl(address).href;
     const running = this.#running.get(url);
     if (running !== undefined) return running;
-    const work = this.#get(url, wanted).finally(() => this.#running.delete(url));
+    const work = this.#get(url, address, wanted).finally(() => this.#running.delete(url));
     this.#running.set(url, work);
     return work;
   }
@@ -106,65 +87,72 @@ export class Downloader {
     return JSON.parse(new TextDecoder().decode(bytes));
   }
 
-  async #get(url: string, wanted: Wanted): Promise<Entry> {
+  async #get(url: string, address: string, wanted: Wanted): Promise<Entry> {
     const known = await this.cache.get(url);
     const fresh = wanted.as === "json" ? FRESH_JSON : FRESH;
     if (known !== undefined && Date.now() - Date.parse(known.at) < fresh) return known;
-    const host = new URL(url).host;
-    let tries = 0;
-    let refusals = 0;
-    for (;;) {
-      const giveBack = await this.#hosts.turn(host, wanted.signal);
-      let failed: Passing;
-      try {
-        if ((this.#closed.get(host) ?? 0) >= CLOSED_DOORS)
-          throw new DownloadError(
-            `${host} refuses everything that is asked of it.`,
-            "It may want a login, or have blocked this address for asking too much: wait, and use the option delay.",
-          );
-        const before = this.#worn.get(host);
-        if (before !== undefined) throw before;
-        const dead = this.#dead.get(host);
-        if (dead !== undefined)
-          throw new DownloadError(
-            `${url}: ${dead}.`,
-            `${host} was not asked again; check the address and the network.`,
-          );
-        const entry = await this.#attempt(url, wanted, known, giveBack);
-        this.#hosts.good(host);
-        this.#closed.delete(host);
-        this.#worn.delete(host);
-        return entry;
-      } catch (error) {
-        if (wanted.signal?.aborted) throw new InterruptedError("The download was interrupted.", "What arrived stays.");
-        if (!(error instanceof Passing)) {
-          if (error instanceof DownloadError && error.status === 403)
-            this.#closed.set(host, (this.#closed.get(host) ?? 0) + 1);
-          throw error;
-        }
-        failed = error;
-        if (error.tooMuch) {
-          refusals += 1;
-          if (this.#worn.has(host) || !this.#hosts.refused(host, error.seconds)) {
-            const reason = this.#worn.get(host) ?? worn(host, error);
-            this.#worn.set(host, reason);
-            throw reason;
+    const secret = secretOf(address);
+    return this.#asker.patiently(url, wanted.signal, (arrived) =>
+      this.#attempt(url, { ...wanted, headers: { ...secret, ...wanted.headers } }, known, arrived),
+    );
+  }
+
+  /**
+   * `fetch` for libraries that ask by themselves, with the manners of {@link get} but no cache: the body is in memory
+   * when it returns, whole. What an address refuses for good is returned, what did not pass is thrown as DownloadError.
+   * `headers` go to the origin of `home` only.
+   */
+  fetchFor(home: string, headers: Readonly<Record<string, string>>, signal?: AbortSignal): typeof fetch {
+    const { origin } = httpUrl(home);
+    return async (input, init) => {
+      const address = input instanceof Request ? input.url : String(input);
+      const url = httpUrl(address);
+      const ask: Record<string, string> = {
+        "user-agent": userAgent(),
+        "accept-encoding": "identity",
+        ...Object.fromEntries(new Headers(init?.headers)),
+        ...secretOf(address),
+        ...(url.origin === origin ? headers : {}),
+      };
+      const stop = [signal, init?.signal].filter((s): s is AbortSignal => s instanceof AbortSignal);
+      return this.#asker.patiently(url.href, stop.length === 0 ? undefined : AbortSignal.any(stop), (_, signal) =>
+        this.#asker.timed(url.href, signal, async (alive, signal) => {
+          const response = await this.#asker.follow(url.href, ask, signal, init?.method);
+          alive();
+          if (response.status >= 400) {
+            const refused = refusal(url.href, response);
+            if (refused instanceof Passing) {
+              await response.body?.cancel();
+              throw refused;
+            }
           }
-        } else tries += 1;
-      } finally {
-        giveBack();
-      }
-      if (tries >= TRIES || refusals >= REFUSALS) {
-        // Whoever was out of reach all this time, and never in it, need not be waited for at each of its addresses.
-        if (failed.unreachable !== undefined && !this.#answered.has(host)) this.#dead.set(host, failed.unreachable);
-        throw failed.reason;
-      }
-      // The host's own rest is kept by its turn; this is for faults of one address.
-      if (tries > 0)
-        await sleep(Math.min(10_000, 200 * 3 ** tries) * (0.5 + Math.random()), undefined, {
-          ...(wanted.signal === undefined ? {} : { signal: wanted.signal }),
-        }).catch(() => undefined);
-    }
+          const [, from, to] = /^bytes=(\d+)-(\d*)$/.exec(ask.range ?? "") ?? [];
+          const isPart = response.status === 206 && from !== undefined;
+          const { start, total = Number.POSITIVE_INFINITY } = contentRange(response);
+          if (isPart && start !== Number(from)) {
+            await response.body?.cancel();
+            throw new Passing(anotherPart(url.href, 206));
+          }
+          const chunks: Uint8Array[] = [];
+          let size = 0;
+          for await (const chunk of response.body ?? []) {
+            alive();
+            size += chunk.length;
+            if (size > MOST_IN_MEMORY) throw this.#tooLarge(url.href, size, MOST_IN_MEMORY);
+            chunks.push(chunk);
+          }
+          const told = Math.min(to ? Number(to) + 1 : total, total) - (start ?? 0);
+          if (isPart && Number.isFinite(told) && size !== told) throw new Passing(cutShort(url.href, size, told));
+          const { status, statusText, headers } = response;
+          const isEmpty = init?.method === "HEAD" || [204, 205, 304].includes(status);
+          return new Response(isEmpty ? null : new Blob(chunks as Uint8Array<ArrayBuffer>[]), {
+            status,
+            statusText,
+            headers,
+          });
+        }),
+      );
+    };
   }
 
   /** One try. `arrived` is called when the server has nothing more to do. Throws Passing for what may be better next time. */
@@ -183,15 +171,8 @@ export class Downloader {
       ask.range = `bytes=${part.have}-`;
       ask["if-range"] = part.validator;
     }
-    const stalled = new AbortController();
-    let timer = setTimeout(() => stalled.abort(), this.#patience);
-    const alive = () => {
-      clearTimeout(timer);
-      timer = setTimeout(() => stalled.abort(), this.#patience);
-    };
-    const signal = wanted.signal === undefined ? stalled.signal : AbortSignal.any([wanted.signal, stalled.signal]);
-    try {
-      const response = await follow(url, ask, signal, (host) => this.#answered.add(host));
+    return this.#asker.timed(url, wanted.signal, async (alive, signal) => {
+      const response = await this.#asker.follow(url, ask, signal);
       alive();
       if (response.status === 304 && known !== undefined) {
         await response.body?.cancel();
@@ -208,13 +189,7 @@ export class Downloader {
       if (isPart && (isOther || (isHere ? range.total : range.start) !== have)) {
         await response.body?.cancel();
         await this.cache.drop(url);
-        throw new Passing(
-          new DownloadError(
-            `${url}: the server sent another part of the file than the one that was asked for.`,
-            "The server is at fault; try again later.",
-            response.status,
-          ),
-        );
+        throw new Passing(anotherPart(url, response.status));
       }
       if (response.status !== 200 && !isPart) {
         await response.body?.cancel();
@@ -235,13 +210,7 @@ export class Downloader {
         });
       if (response.status === 206 && range.total !== undefined && bytes !== range.total) {
         if (bytes > range.total) await this.cache.drop(url);
-        throw new Passing(
-          new DownloadError(
-            `${url}: ${bytes} bytes came of ${range.total}.`,
-            "The server is at fault; try again later.",
-            206,
-          ),
-        );
+        throw new Passing(cutShort(url, bytes, range.total));
       }
       arrived();
       const entry: Entry = {
@@ -255,31 +224,7 @@ export class Downloader {
       if (image !== undefined) entry.image = image;
       await this.cache.keep(url, entry);
       return entry;
-    } catch (error) {
-      if (error instanceof Passing || error instanceof SourceError || error instanceof QuotaError) throw error;
-      if (stalled.signal.aborted)
-        throw new Passing(
-          new DownloadError(
-            `${url}: nothing came for ${this.#patience / 1000} s.`,
-            "The server hangs; try again later.",
-          ),
-        );
-      const words = networkWords(error);
-      const reason = new DownloadError(`${url}: ${words}.`, "Check the address and the network.");
-      const { code, hostname } = causeOf(error);
-      // A name that nobody knows will not be known in a second; that of a host that answered is lost for a moment only.
-      if (code === "ENOTFOUND" && !this.#answered.has(new URL(url).host)) {
-        this.#dead.set(new URL(url).host, words);
-        throw reason;
-      }
-      if (code === "ENOTFOUND" && hostname !== new URL(url).hostname) throw reason;
-      // The body was cut, or the line failed: what is here stays, and the next try goes on if the server can.
-      throw new Passing(reason, OUT_OF_REACH.has(code ?? "") ? { unreachable: words } : {});
-    } finally {
-      clearTimeout(timer);
-      // What is left of an answer that was not read to its end is not wanted any more.
-      stalled.abort();
-    }
+    });
   }
 
   /** Writes a body to disk. `look` sees its first bytes, and may throw. */
@@ -318,9 +263,9 @@ export class Downloader {
     }
   }
 
-  #tooLarge(url: string, bytes: number): DownloadError {
+  #tooLarge(url: string, bytes: number, most = this.#maxBytes): DownloadError {
     return new DownloadError(
-      `${url} is larger than ${this.#maxBytes >> 20} MiB (${bytes} bytes or more).`,
+      `${url} is larger than ${Math.floor(most / 2 ** 20)} MiB (${bytes} bytes or more).`,
       "Ask for a smaller size of it, or fetch it by hand.",
     );
   }
@@ -358,6 +303,18 @@ function beginsAsJson(first: Uint8Array): boolean {
   return /^\s*(?:$|[[{"\-\dtfn])/.test(new TextDecoder().decode(first.subarray(0, 200)));
 }
 
+function anotherPart(url: string, status: number): DownloadError {
+  return new DownloadError(
+    `${url}: the server sent another part of the file than the one that was asked for.`,
+    "The server is at fault; try again later.",
+    status,
+  );
+}
+
+function cutShort(url: string, bytes: number, of: number): DownloadError {
+  return new DownloadError(`${url}: ${bytes} bytes came of ${of}.`, "The server is at fault; try again later.", 206);
+}
+
 /** `Content-Range`: where the part begins, and the size of the whole where the server knows it (RFC 9110, 14.4). */
 function contentRange(response: Response): { start?: number; total?: number } {
   const [, start, total] =
@@ -366,48 +323,6 @@ function contentRange(response: Response): { start?: number; total?: number } {
     ...(start === undefined ? {} : { start: Number(start) }),
     ...(total === undefined || total === "*" ? {} : { total: Number(total) }),
   };
-}
-
-/** An address that may be asked for. Spaces are encoded; `%` is left alone, since some servers want it twice encoded. Throws DownloadError. */
-export function httpUrl(address: string): URL {
-  let url: URL;
-  try {
-    url = new URL(address.trim().replace(/ /g, "%20"));
-  } catch {
-    throw new DownloadError(`${JSON.stringify(address)} is no address.`, "An address begins with https:// or http://.");
-  }
-  if (url.protocol !== "http:" && url.protocol !== "https:")
-    throw new DownloadError(`${address}: only http and https are fetched.`, "Give a path for a local file.");
-  url.hash = "";
-  return url;
-}
-
-async function follow(
-  url: string,
-  headers: Record<string, string>,
-  signal: AbortSignal,
-  answered: (host: string) => void,
-): Promise<Response> {
-  let at = url;
-  let ask = headers;
-  for (let hop = 0; hop <= REDIRECTS; hop++) {
-    const response = await fetch(at, { headers: ask, redirect: "manual", signal });
-    answered(new URL(at).host);
-    const to = response.headers.get("location");
-    if (![301, 302, 303, 307, 308].includes(response.status) || to === null) return response;
-    await response.body?.cancel();
-    const next = httpUrl(new URL(to, at).href);
-    if (next.host !== new URL(at).host) {
-      // A secret meant for one host is nobody else's.
-      const { authorization: _authorization, cookie: _cookie, ...rest } = ask;
-      ask = rest;
-    }
-    at = next.href;
-  }
-  throw new DownloadError(
-    `${url} redirects more than ${REDIRECTS} times.`,
-    "The server is at fault; tell its keepers.",
-  );
 }
 
 /** Name, version and, from `$YALE_JOBS_CONTACT`, whom to write to: so that who keeps a server can tell us what is wrong. */

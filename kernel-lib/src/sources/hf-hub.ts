@@ -6,6 +6,7 @@ import { readFile } from "node:fs/promises";
 import { homedir } from "node:os";
 import { join } from "node:path";
 import { SourceError } from "../errors.js";
+import { withoutSecret } from "./addresses.js";
 import { DownloadError, type Downloader } from "./download.js";
 
 /** Branch on which the Hub keeps a Parquet copy of datasets in other formats. */
@@ -82,7 +83,8 @@ export class HubDataset {
         revision,
         recursive: true,
         hubUrl: this.#access.endpoint,
-        ...(this.#access.token === undefined ? {} : { accessToken: this.#access.token }),
+        // The library takes only tokens of the public Hub (`hf_…`), a mirror has others.
+        fetch: this.#downloader.fetchFor(this.#access.endpoint, this.headers),
       }))
         if (file.type === "file") found.push(file.path);
     } catch (cause) {
@@ -94,7 +96,7 @@ export class HubDataset {
             ? `does not exist${revision === "main" ? "" : ` at revision ${revision}`}`
             : `can't be listed: ${(cause as Error).message}`;
       throw new SourceError(
-        `The dataset ${this.id} ${words} (${this.#access.endpoint}).`,
+        `The dataset ${this.id} ${words} (${withoutSecret(this.#access.endpoint)}).`,
         status === 404
           ? "Check its id and revision. A private one looks so, too: set HF_TOKEN."
           : "Set HF_TOKEN to a token that may read it, or try again later.",
@@ -112,7 +114,10 @@ export class HubDataset {
     let at = revision;
     if (tables.size === 0) {
       at = CONVERTED;
-      const converted = await this.files(CONVERTED).catch(() => []);
+      const converted = await this.files(CONVERTED).catch((error: SourceError) => {
+        if (refusedForGood((error.cause as { statusCode?: number }).statusCode)) return [];
+        throw error;
+      });
       tables = byFolder(converted.filter((f) => f.endsWith(".parquet")));
       if (tables.size === 0)
         throw new SourceError(
@@ -147,7 +152,8 @@ export class HubDataset {
     const bytes = await this.#downloader
       .bytes(this.url(revision, "README.md"), { as: "file", headers: this.headers })
       .catch((error: unknown) => {
-        if (error instanceof DownloadError) return new Uint8Array(0);
+        // Without it other files would be taken for the split: only what is not there may be passed over.
+        if (error instanceof DownloadError && refusedForGood(error.status)) return new Uint8Array(0);
         throw error;
       });
     const head = /^---\r?\n([\s\S]*?)\r?\n---/.exec(new TextDecoder().decode(bytes))?.[1];
@@ -253,6 +259,10 @@ function bySplit(files: readonly string[]): Map<string, string[]> {
     splits.set(split, [...(splits.get(split) ?? []), file]);
   }
   return new Map(["train", "validation", "test"].flatMap((s) => (splits.has(s) ? [[s, splits.get(s) ?? []]] : [])));
+}
+
+function refusedForGood(status: number | undefined): boolean {
+  return status !== undefined && status >= 400 && status < 500 && status !== 429;
 }
 
 function safely<T>(work: () => T): T | undefined {

@@ -3,7 +3,7 @@ import { existsSync } from "node:fs";
 import { dirname, posix, resolve } from "node:path";
 import type { AsyncBuffer } from "hyparquet";
 import { openParquet, type ParquetFile } from "../dataset/parquet.js";
-import { SourceError, UsageError } from "../errors.js";
+import { SourceError, UsageError, YaleError } from "../errors.js";
 import type { Fault, Json, SourceSpec } from "../protocol.js";
 import { DownloadError, type Downloader } from "./download.js";
 import { HubDataset, hubAccess, type SplitFiles } from "./hf-hub.js";
@@ -73,6 +73,8 @@ class HubSource implements Source {
   readonly #downloader: Downloader;
   readonly #strict: boolean;
   readonly #open = new Map<string, Promise<ParquetFile>>();
+  /** Of whoever reads pages now. */
+  #signal: AbortSignal | undefined;
 
   constructor(dataset: HubDataset, files: SplitFiles, options: HfOptions, downloader: Downloader, strict: boolean) {
     this.#dataset = dataset;
@@ -86,7 +88,9 @@ class HubSource implements Source {
     let file = this.#open.get(path);
     if (file === undefined) {
       const url = this.#dataset.url(this.#files.revision, path);
-      file = rangesOf(url, this.#dataset.headers).then((ranges) => openParquet(ranges, path));
+      const { headers } = this.#dataset;
+      const ask: typeof fetch = (input, init) => this.#downloader.fetchFor(url, headers, this.#signal)(input, init);
+      file = rangesOf(url, ask).then((ranges) => openParquet(ranges, path));
       this.#open.set(path, file);
     }
     return file;
@@ -119,6 +123,21 @@ class HubSource implements Source {
       yield* remotePages(this.#images(), this.#downloader, { ...options, strict: this.#strict });
       return;
     }
+    this.#signal = options.signal;
+    let isRead = false;
+    try {
+      yield* this.#rowPages(options);
+      isRead = true;
+    } catch (error) {
+      if (!options.signal?.aborted) throw error;
+    } finally {
+      this.#signal = undefined;
+      // What an open file could not get, it would not ask for again.
+      if (!isRead) this.#open.clear();
+    }
+  }
+
+  async *#rowPages(options: PagesOptions): AsyncGenerator<PageOrFault> {
     const first = this.#files.files[0];
     const column =
       this.#options.column ?? (first === undefined ? undefined : (await this.#parquet(first)).imageColumns[0]);
@@ -202,12 +221,13 @@ async function rowsOf(text: string, csv: boolean): Promise<{ [key: string]: Json
     .map((line) => JSON.parse(line) as { [key: string]: Json });
 }
 
-/** A file behind an address, read by ranges. The token goes to the Hub only: fetch drops it where it redirects elsewhere. */
-async function rangesOf(url: string, headers: Record<string, string>): Promise<AsyncBuffer> {
+/** A file behind an address, read by ranges. */
+async function rangesOf(url: string, ask: typeof fetch): Promise<AsyncBuffer> {
   const { asyncBufferFromUrl, cachedAsyncBuffer } = await import("hyparquet");
   try {
-    return cachedAsyncBuffer(await asyncBufferFromUrl({ url, requestInit: { headers } }));
+    return cachedAsyncBuffer(await asyncBufferFromUrl({ url, fetch: ask }));
   } catch (cause) {
+    if (cause instanceof YaleError) throw cause;
     throw new SourceError(`${url} can't be read: ${(cause as Error).message}.`, "Try again later.", { cause });
   }
 }
