@@ -1,11 +1,14 @@
 import { mkdirSync, writeFileSync } from "node:fs";
+import type { IncomingMessage, ServerResponse } from "node:http";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { Downloader } from "../../kernel-lib/src/sources/download.js";
+import { HubDataset } from "../../kernel-lib/src/sources/hf-hub.js";
 import { isFault, type Page, type PageOrFault } from "../../kernel-lib/src/sources/index.js";
 import { openSource } from "../../kernel-lib/src/sources/registry.js";
 import { jpeg } from "../support/material.js";
 import { python, Sandbox } from "../support/sandbox.js";
-import { hub, type Running } from "../support/servers.js";
+import { hub, listen, type Running } from "../support/servers.js";
 
 /** Writes what Python's own `datasets` writes: Parquet with images, bytes and odd columns, in two subsets. */
 const WRITE = `
@@ -25,6 +28,11 @@ rows(0, 30).to_parquet(f"{root}/library/leaves/data/train-00000-of-00002.parquet
 rows(30, 40).to_parquet(f"{root}/library/leaves/data/train-00001-of-00002.parquet")
 rows(40, 43).to_parquet(f"{root}/library/leaves/data/test-00000-of-00001.parquet")
 rows(50, 52).to_parquet(f"{root}/library/leaves/small/part.parquet")
+rows(70, 74).to_parquet(f"{root}/library/sides/data/left-00000-of-00001.parquet")
+rows(74, 77).to_parquet(f"{root}/library/sides/data/right-00000-of-00002.parquet")
+rows(77, 79).to_parquet(f"{root}/library/sides/data/right-00001-of-00002-0123abc.parquet")
+for name in ["data/verso.a-00000-of-00001", "data/valid-00000-of-00001", "data/train-00000-of-00001", "data/test-00000-of-00001", "data/extra"]:
+    rows(80, 81).to_parquet(f"{root}/library/nested/scans/{name}.parquet")
 rows(60, 63).to_parquet(f"{root}/library/texts@refs-convert-parquet/default/train/0000.parquet")
 `;
 
@@ -37,6 +45,8 @@ beforeAll(async () => {
   for (const folder of [
     "library/leaves/data",
     "library/leaves/small",
+    "library/sides/data",
+    "library/nested/scans/data",
     "library/texts",
     "library/texts@refs-convert-parquet/default/train",
     "library/folder/train/a",
@@ -50,6 +60,10 @@ beforeAll(async () => {
     "---\nconfigs:\n- config_name: default\n  data_files:\n  - split: train\n    path: data/train-*\n  - split: test\n    path: data/test-*\n- config_name: small\n  data_files: small/*.parquet\n---\n",
   );
   writeFileSync(join(root, "library/texts/data.jsonl"), "{}\n");
+  writeFileSync(
+    join(root, "library/nested/README.md"),
+    "---\nconfigs:\n- config_name: scans\n  data_dir: scans\n---\n",
+  );
   for (const [i, name] of ["a/1.jpg", "a/2.jpg", "b/10.jpg"].entries())
     writeFileSync(join(root, "library/folder/train", name), await jpeg(i));
   writeFileSync(join(root, "library/folder/train/metadata.csv"), "file_name,author\na/1.jpg,Ada\nb/10.jpg,Ben\n");
@@ -117,6 +131,16 @@ describe("a dataset in Parquet", () => {
     expect((await collect("library/texts")).length).toBe(3);
   });
 
+  it("has the splits that its files in data/ are called by, whatever those are", async () => {
+    expect((await collect("library/sides")).length).toBe(4);
+    expect((await collect("library/sides", { split: "right" })).length).toBe(5);
+    await expect(collect("library/sides", { split: "train" })).rejects.toThrow(/left, right/);
+    // Below the folder that a configuration names, and with Python's own order; other files do not count beside them.
+    const source = await openSource({ kind: "hf", location: "library/nested" });
+    expect((await source.inspect?.())?.version).toBe("scans/train");
+    expect((await source.inspect?.())?.skipped.map((s) => s.key)).toEqual(["test", "valid", "verso.a"]);
+  });
+
   it("as a file on this machine is a source, too", async () => {
     const source = await openSource({ kind: "auto", location: join(root, "library/leaves/small/part.parquet") });
     const pages: PageOrFault[] = [];
@@ -128,6 +152,100 @@ describe("a dataset in Parquet", () => {
       0,
     ]);
   });
+});
+
+/** A Hub in front of which `first` may answer; what it leaves goes to the Hub. */
+async function flawed(
+  first: (request: IncomingMessage, response: ServerResponse, bytes: () => Promise<Buffer>) => unknown,
+): Promise<Running> {
+  return listen(async (request, response) => {
+    const address = `${server.url}${request.url}`;
+    const headers = Object.fromEntries(
+      Object.entries(request.headers).filter(([name]) => ["range", "authorization"].includes(name)),
+    ) as Record<string, string>;
+    const ask = () => fetch(address, { method: request.method ?? "GET", headers });
+    const took = await first(request, response, async () => Buffer.from(await (await ask()).arrayBuffer()));
+    if (took !== undefined) return;
+    const answer = await ask();
+    for (const name of ["content-range", "content-length", "content-type", "etag"]) {
+      const value = answer.headers.get(name);
+      if (value !== null) response.setHeader(name, value);
+    }
+    response.writeHead(answer.status);
+    response.end(Buffer.from(await answer.arrayBuffer()));
+  });
+}
+
+describe("a Hub with faults", () => {
+  it.each([
+    ["the list", (r: IncomingMessage) => (r.url ?? "").includes("/tree/")],
+    ["the size of a file", (r: IncomingMessage) => r.method === "HEAD"],
+    ["a part of a file", (r: IncomingMessage) => r.headers.range !== undefined],
+  ])("is asked again for %s, after 503, a cut line, and 500 or a cut body", async (_, is) => {
+    let times = 0;
+    const bad = await flawed(async (request, response, bytes) => {
+      if (!is(request) || times > 2) return undefined;
+      times += 1;
+      if (times === 1) return response.writeHead(503, { "retry-after": "1" }).end();
+      if (times === 2) return response.destroy();
+      if (request.method === "HEAD") return response.writeHead(500).end();
+      const body = await bytes();
+      response.writeHead(request.headers.range === undefined ? 200 : 206, {
+        "content-length": body.length,
+        "content-range": request.headers.range?.replace("=", " ").concat("/*") ?? "",
+      });
+      response.write(body.subarray(0, body.length / 2));
+      return setTimeout(() => response.destroy(), 100);
+    });
+    process.env.HF_ENDPOINT = bad.url;
+    try {
+      expect((await collect("library/leaves", { subset: "small" })).filter((p) => !isFault(p)).length).toBe(2);
+      expect(times).toBe(3);
+    } finally {
+      process.env.HF_ENDPOINT = server.url;
+      await bad.close();
+    }
+  });
+
+  it("is not believed when it sends another part of a file, and is named when it does nothing else", async () => {
+    let lies = 0;
+    const bad = await flawed(async (request, response, bytes) => {
+      if (request.headers.range === undefined) return undefined;
+      lies += 1;
+      const body = await bytes();
+      return response.writeHead(206, { "content-range": `bytes 7-${body.length + 6}/*` }).end(body);
+    });
+    process.env.HF_ENDPOINT = bad.url;
+    try {
+      await expect(collect("library/leaves", { subset: "small" })).rejects.toThrow(/another part of the file/);
+      expect(lies).toBe(4);
+    } finally {
+      process.env.HF_ENDPOINT = server.url;
+      await bad.close();
+    }
+  });
+
+  it("that hangs is left, and a reader who goes is not kept", async () => {
+    const bad = await flawed((request) => (request.headers.range === undefined ? undefined : true));
+    const dataset = new HubDataset("library/leaves", { endpoint: bad.url }, new Downloader({ patience: 200 }));
+    const files = await dataset.files("main");
+    expect(files).toContain("README.md");
+    const ask = new Downloader({ patience: 200 }).fetchFor(bad.url, {});
+    await expect(ask(dataset.url("main", "small/part.parquet"), { headers: { range: "bytes=0-9" } })).rejects.toThrow(
+      /nothing came for 0.2 s/,
+    );
+    process.env.HF_ENDPOINT = bad.url;
+    try {
+      const source = await openSource({ kind: "hf", location: "library/leaves", options: { subset: "small" } });
+      const stop = new AbortController();
+      const reading = source.pages({ signal: stop.signal })[Symbol.asyncIterator]().next();
+      setTimeout(() => stop.abort(), 300);
+      expect((await reading).done).toBe(true);
+    } finally {
+      process.env.HF_ENDPOINT = server.url;
+      await bad.close();
+    }
+  }, 60_000);
 });
 
 describe("a folder of images", () => {
@@ -142,6 +260,31 @@ describe("a folder of images", () => {
 });
 
 describe("a private dataset", () => {
+  it("of a mirror opens with the mirror's kind of token, which goes nowhere else", async () => {
+    const seen: (string | undefined)[] = [];
+    const store = await flawed((request) => void seen.push(request.headers.authorization));
+    const elsewhere = store.url.replace("127.0.0.1", "localhost");
+    const mirror = await listen(async (request, response) => {
+      if (request.headers.authorization !== "Bearer mirror-canary") return void response.writeHead(401).end();
+      if ((request.url ?? "").includes("/resolve/"))
+        return void response.writeHead(302, { location: `${elsewhere}${request.url}` }).end();
+      // The list goes on at another host, as a careless or a hostile mirror may say.
+      response.setHeader("link", `<${elsewhere}${request.url}>; rel="next"`);
+      response.writeHead(200, { "content-type": "application/json" }).end("[]");
+    });
+    process.env.HF_ENDPOINT = mirror.url;
+    process.env.HF_TOKEN = "mirror-canary";
+    try {
+      expect((await collect("library/leaves", { subset: "small" })).length).toBe(2);
+      expect(seen.length).toBeGreaterThan(2);
+      expect(seen.filter((s) => s !== undefined)).toEqual([]);
+    } finally {
+      delete process.env.HF_TOKEN;
+      process.env.HF_ENDPOINT = server.url;
+      for (const one of [mirror, store]) await one.close();
+    }
+  });
+
   it("opens with HF_TOKEN, and says that it wants one without", async () => {
     const closed = await hub(root, { token: "hf_canary" });
     process.env.HF_ENDPOINT = closed.url;

@@ -19,6 +19,9 @@ const SPLIT_WORDS: readonly [string, readonly string[]][] = [
   ["train", ["train", "training"]],
 ];
 
+/** How `push_to_hub` calls the files of a split, whatever the split is called: this pattern goes before all words. */
+const SHARD = /^data\/(\w+(?:\.\w+)*)-\d{5}-of-\d{5}[^/]*\.[^/]*$/;
+
 const IMAGE = /\.(jpe?g|png|tiff?|webp|gif|bmp|jp2)$/i;
 
 /** Where the Hub is and who asks. */
@@ -207,7 +210,7 @@ async function tablesOf(configs: Config[] | undefined, files: readonly string[])
   for (const config of configs) {
     const inside = data.filter((f) => f.startsWith(config.folder));
     if (config.patterns === undefined) {
-      const splits = bySplit(preferParquet(inside));
+      const splits = bySplit(preferParquet(inside), config.folder);
       if (splits.size > 0) tables.set(config.name, splits);
       continue;
     }
@@ -243,9 +246,14 @@ function preferParquet(files: readonly string[]): string[] {
   return parquet.length > 0 ? parquet : [...files];
 }
 
-/** Files by the split that their names or folders name; all are `train` where none does. */
-function bySplit(files: readonly string[]): Map<string, string[]> {
+/** Files below `folder` by the split that their names or folders name; all are `train` where none does. */
+function bySplit(files: readonly string[], folder = ""): Map<string, string[]> {
   const splits = new Map<string, string[]>();
+  for (const file of [...files].sort()) {
+    const split = SHARD.exec(file.slice(folder.length))?.[1];
+    if (split !== undefined) splits.set(split, [...(splits.get(split) ?? []), file]);
+  }
+  if (splits.size > 0) return inOrder(splits);
   const nameOf = (file: string): string | undefined => {
     for (const part of file.toLowerCase().split("/").reverse())
       for (const [split, words] of SPLIT_WORDS)
@@ -258,7 +266,13 @@ function bySplit(files: readonly string[]): Map<string, string[]> {
     if (split === undefined) continue;
     splits.set(split, [...(splits.get(split) ?? []), file]);
   }
-  return new Map(["train", "validation", "test"].flatMap((s) => (splits.has(s) ? [[s, splits.get(s) ?? []]] : [])));
+  return inOrder(splits);
+}
+
+/** train, validation, test, then the others by name. */
+function inOrder(splits: ReadonlyMap<string, string[]>): Map<string, string[]> {
+  const names = new Set(["train", "validation", "test", ...[...splits.keys()].sort()]);
+  return new Map([...names].flatMap((s) => (splits.has(s) ? [[s, splits.get(s) ?? []]] : [])));
 }
 
 function refusedForGood(status: number | undefined): boolean {
