@@ -251,6 +251,49 @@ describe("a download", () => {
     expect(seen).toEqual(["Bearer canary", undefined]);
   });
 
+  it("says the name and password of an address to its host, and to nobody else", async () => {
+    const seen: string[] = [];
+    const other = await serve((request, response) => {
+      seen.push(`other ${request.headers.authorization}`);
+      sendFile(request, response, good, "image/jpeg");
+    });
+    const server = await serve((request, response) => {
+      seen.push(`own ${request.headers.authorization}`);
+      const path = request.url ?? "";
+      if (path === "/away.jpg") return void response.writeHead(302, { location: `${other.url}/b.jpg` }).end();
+      if (path === "/named.jpg")
+        return void response.writeHead(302, { location: other.url.replace("//", "//u:p@") }).end();
+      if (path === "/none.jpg") return void response.writeHead(404).end();
+      if (path === "/text.jpg") return void response.writeHead(200).end("<html>");
+      sendFile(request, response, good, "image/jpeg");
+    });
+    const secret = (path: string) => `${server.url.replace("//", "//ada:c%40nary%25@")}${path}`;
+    const urls = ["/a.jpg", "/away.jpg", "/named.jpg", "/none.jpg", "/text.jpg"].map(secret);
+    urls.push("http://ada:c/nary%@nowhere", "ftp://ada:c@nary%@host/x", "http://ada:c@nary%@nowhere.invalid/x");
+    const source = await openSource({ kind: "web", location: urls[0] ?? "", options: { urls } });
+    const items: PageOrFault[] = [];
+    for await (const item of source.pages()) items.push(item);
+    expect(items.map((i) => (isFault(i) ? i.fault.reason : "good"))).toEqual([
+      "good",
+      "good",
+      "good",
+      expect.stringMatching(/404/),
+      expect.stringMatching(/HTML/),
+      expect.stringMatching(/no address/),
+      expect.stringMatching(/only http/),
+      expect.stringMatching(/no such host|looked up/),
+    ]);
+    const basic = `own Basic ${Buffer.from("ada:c@nary%").toString("base64")}`;
+    expect(seen.filter((s) => s.startsWith("own"))).toEqual(Array.from({ length: 5 }, () => basic));
+    expect(seen.filter((s) => s.startsWith("other"))).toEqual(["other undefined", "other undefined"]);
+    const auto = await openSource({ kind: "auto", location: urls[0] ?? "" });
+    const told = [items.map((i) => ({ ...i, image: 0 })), await source.inspect?.(), await auto.inspect?.()];
+    expect(auto.kind).toBe("web");
+    expect(seen.every((s) => s === basic || s === "other undefined")).toBe(true);
+    const kept = await box.run("grep", ["-rlE", "nary|ada:", join(box.home)]);
+    expect([JSON.stringify(told).match(/.{40}nary.{20}|.{20}ada:/), kept.stdout]).toEqual([null, ""]);
+  });
+
   it("is not repeated: the same address at once, later, or in another run", async () => {
     const server = await serve((request, response) => sendFile(request, response, good, "image/jpeg"));
     const cache = new DownloadCache(join(box.home, "shared-cache"));

@@ -4,6 +4,7 @@ import { basename, extname, resolve } from "node:path";
 import { errorData, SourceError, UsageError } from "../errors.js";
 import { sniff } from "../images.js";
 import type { Fault, Json, SourceSpec } from "../protocol.js";
+import { secretOf, withoutSecret } from "./addresses.js";
 import { DownloadError, type Downloader, httpUrl } from "./download.js";
 import { glance, isNamedAsPicture } from "./glance.js";
 import type { Inspection, PageOrFault, PagesOptions, Source, SourceType } from "./index.js";
@@ -14,6 +15,9 @@ const WEB = /^https?:\/\//i;
 
 /** An address and what stands beside it. */
 interface Listed {
+  /** As it is asked for, perhaps with a password. */
+  address: string;
+  /** As it is shown and kept. */
   url: string;
   row: { [column: string]: Json };
 }
@@ -60,7 +64,8 @@ async function detectAddress(location: string): Promise<{ score: number; why: st
 
 async function beginning(location: string): Promise<{ first: Uint8Array; status: number }> {
   const stop = AbortSignal.timeout(15_000);
-  const response = await fetch(httpUrl(location), { headers: { range: "bytes=0-4095" }, signal: stop });
+  const headers = { range: "bytes=0-4095", ...secretOf(location) };
+  const response = await fetch(httpUrl(location), { headers, signal: stop });
   const reader = response.body?.getReader();
   const first = (await reader?.read())?.value ?? new Uint8Array(0);
   await reader?.cancel();
@@ -85,8 +90,8 @@ async function listOf(spec: SourceSpec): Promise<{ listed: Listed[]; skipped: In
   if (column !== undefined && typeof column !== "string")
     throw new UsageError(`column: got ${JSON.stringify(column)}.`, "Give the name of a column.");
   const all: Listed[] = [];
-  if (urls !== undefined) all.push(...(urls as string[]).map((url) => ({ url, row: {} })));
-  else if (WEB.test(spec.location)) all.push({ url: spec.location, row: {} });
+  if (urls !== undefined) all.push(...(urls as string[]).map((url) => toListed(url)));
+  else if (WEB.test(spec.location)) all.push(toListed(spec.location));
   else {
     const path = resolve(spec.location);
     if (!(await stat(path).catch(() => undefined))?.isFile())
@@ -97,7 +102,7 @@ async function listOf(spec: SourceSpec): Promise<{ listed: Listed[]; skipped: In
       for (const line of text.split(/\r?\n/)) {
         // A `#` inside an address belongs to it; one after a space begins a remark.
         const url = line.replace(/(^|\s)#.*$/, "").trim();
-        if (url !== "") all.push({ url, row: {} });
+        if (url !== "") all.push(toListed(url));
       }
     }
   }
@@ -116,6 +121,10 @@ async function listOf(spec: SourceSpec): Promise<{ listed: Listed[]; skipped: In
   return { listed, skipped };
 }
 
+function toListed(address: string, row: Listed["row"] = {}): Listed {
+  return { address, url: withoutSecret(address), row };
+}
+
 async function fromTable(path: string, column: string | undefined): Promise<Listed[]> {
   const { columns, rows } = await readTable(path);
   const name = column ?? columns.find((c) => rows.some((row) => WEB.test(row[c] ?? "")));
@@ -128,12 +137,12 @@ async function fromTable(path: string, column: string | undefined): Promise<List
     .filter((row) => (row[name] ?? "") !== "")
     .map((row) => {
       const { [name]: url, ...rest } = row;
-      return { url: url ?? "", row: rest };
+      return toListed(url ?? "", rest);
     });
 }
 
 function nameOf(location: string): string {
-  return WEB.test(location) ? location : basename(location);
+  return WEB.test(location) ? withoutSecret(location) : basename(location);
 }
 
 class WebSource implements Source {
@@ -180,13 +189,13 @@ class WebSource implements Source {
   }
 
   async *#images(): AsyncGenerator<RemoteImage | { fault: Fault }> {
-    for (const [i, { url, row }] of this.#listed.entries())
+    for (const [i, { address, url, row }] of this.#listed.entries())
       yield {
         key: url,
         source: this.#name,
         page: i + 1,
         metadata: row,
-        fetch: (signal) => this.#downloader.get(url, { as: "image", ...(signal === undefined ? {} : { signal }) }),
+        fetch: (signal) => this.#downloader.get(address, { as: "image", ...(signal === undefined ? {} : { signal }) }),
       };
   }
 }
