@@ -4,6 +4,8 @@ import { mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "n
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { readManifest, readPage, readResult, readRows, writeDataset } from "../../kernel-lib/src/dataset/index.js";
+import { PageSource } from "../../kernel-lib/src/jobs/page-source.js";
+import { fingerprintOf } from "../../kernel-lib/src/jobs/prepare.js";
 import { isFault, type Page, type PageOrFault } from "../../kernel-lib/src/sources/index.js";
 import { openSource } from "../../kernel-lib/src/sources/registry.js";
 import { jpeg } from "../support/material.js";
@@ -228,6 +230,128 @@ describe("a dataset whose writing was interrupted", () => {
     ).rejects.toThrow();
     const fewer = await writeDataset((have) => source(5, have, []), { folder, ...options });
     expect(fewer.hash).toBe((await writeDataset(pages(5), { folder: join(box.home, "five") })).hash);
+  });
+});
+
+describe("a folder that holds something already", () => {
+  const contents = (folder: string) =>
+    readdirSync(folder)
+      .sort()
+      .map((name) => [name, readFileSync(join(folder, name), "latin1")]);
+
+  it("keeps what others wrote: it is refused in words, whatever marks it has", async () => {
+    const theirs = join(box.home, "theirs");
+    const code = `
+import sys
+from datasets import Dataset
+Dataset.from_dict({"n": [1, 2]}).save_to_disk(sys.argv[1])`;
+    execFileSync(python(), ["-c", code, theirs], { env: box.env, stdio: "pipe" });
+    const film = join(box.home, "film");
+    mkdirSync(film);
+    writeFileSync(join(film, "film.part"), "half a film");
+    const mixed = join(box.home, "mixed");
+    await writeDataset(pages(1), { folder: mixed });
+    writeFileSync(join(mixed, "table.arrow"), "a table");
+    for (const [folder, name] of [
+      [theirs, "data-00000-of-00001.arrow"],
+      [film, "film.part"],
+      [mixed, "table.arrow"],
+    ] as const) {
+      const before = contents(folder);
+      await expect(writeDataset(() => pages(2), { folder })).rejects.toThrow(
+        new RegExp(`holds data that Yale Jobs did not write: ${name}[^]*new or empty`),
+      );
+      expect(contents(folder)).toEqual(before);
+    }
+  });
+
+  it("keeps an earlier dataset of ours until the first page has come, and then only the new one", async () => {
+    const folder = join(box.home, "earlier");
+    await writeDataset(pages(4), { folder, batchBytes: 1, shardBytes: 1 });
+    writeFileSync(join(folder, "README.md"), "My own words.");
+    const before = contents(folder);
+    async function* none(): AsyncGenerator<PageOrFault> {
+      yield { fault: { key: "x", source: "x.pdf", reason: "It is torn." } };
+    }
+    await expect(writeDataset(() => none(), { folder })).rejects.toThrow(/x\.pdf: It is torn\.[^]*left as it is/);
+    async function* broken(): AsyncGenerator<PageOrFault> {
+      yield* none();
+      throw new Error("no network");
+    }
+    await expect(writeDataset(() => broken(), { folder })).rejects.toThrow("no network");
+    expect(contents(folder)).toEqual(before);
+    await writeDataset(() => pages(1), { folder });
+    expect(readdirSync(folder).filter((f) => /arrow|part|journal/.test(f))).toEqual(["data-00000-of-00001.arrow"]);
+    expect(readFileSync(join(folder, "README.md"), "utf8")).toBe("My own words.");
+  });
+
+  it("is no place for a dataset if the source is there, above or below it", async () => {
+    const ours = join(box.home, "ours");
+    await writeDataset(pages(2), { folder: ours });
+    const photographs = join(box.home, "photographs");
+    mkdirSync(join(photographs, "inner"), { recursive: true });
+    writeFileSync(join(photographs, "inner", "a.jpg"), await jpeg(1, 60, 80));
+    const cases: [PageSource, string][] = [
+      [new PageSource("dataset", ours), ours],
+      [new PageSource("directory", photographs), join(photographs, "out")],
+      [new PageSource("directory", join(photographs, "inner")), photographs],
+      [new PageSource("directory", join(photographs, "inner", "*.jpg")), photographs],
+    ];
+    const before = contents(ours);
+    for (const [source, folder] of cases) await expect(source.toDataset(folder)).rejects.toThrow(/lie in each other/);
+    expect(contents(ours)).toEqual(before);
+  });
+});
+
+describe("pages that are written again after an interruption", () => {
+  /** A folder in which the first two of four images are written, as a killed conversion leaves it. */
+  async function killed(name: string): Promise<{ images: string; folder: string }> {
+    const images = join(box.home, `${name}-images`);
+    mkdirSync(images);
+    for (const n of [1, 2, 3, 4]) writeFileSync(join(images, `${n}.jpg`), await jpeg(n, 60, 80));
+    const folder = join(box.home, `${name}-out`);
+    const source = new PageSource("directory", images, { recursive: true });
+    const { fingerprint } = await fingerprintOf({ sources: [source.spec] });
+    const stop = new AbortController();
+    let seen = 0;
+    const interrupted = writeDataset((have) => source.pages({ have }), {
+      ...{ folder, fingerprint, signal: stop.signal, batchBytes: 1 },
+      onItem: () => ++seen === 3 && stop.abort(),
+    });
+    await expect(interrupted).rejects.toThrow(/interrupted/);
+    expect(readFileSync(join(folder, "journal.jsonl"), "utf8").split("\n").length).toBeGreaterThan(3);
+    return { images, folder };
+  }
+  const journalWas = async (folder: string, source: PageSource) => {
+    const asked: string[] = [];
+    const pages = source.pages.bind(source);
+    source.pages = (options = {}) =>
+      pages({
+        ...options,
+        have: (key) => {
+          const had = options.have?.(key) === true;
+          if (had) asked.push(key);
+          return had;
+        },
+      });
+    await source.toDataset(folder);
+    return asked;
+  };
+
+  it("are gone on with if source and options are the same", async () => {
+    const { images, folder } = await killed("same");
+    const had = await journalWas(folder, new PageSource("directory", images, { recursive: true }));
+    expect(had.length).toBeGreaterThan(1);
+  });
+
+  it("are begun anew if the options are others, or a file has changed", async () => {
+    const other = await killed("options");
+    expect(await journalWas(other.folder, new PageSource("directory", other.images, { recursive: false }))).toEqual([]);
+    const changed = await killed("changed");
+    writeFileSync(join(changed.images, "1.jpg"), await jpeg(9, 90, 90));
+    const source = new PageSource("directory", changed.images, { recursive: true });
+    expect(await journalWas(changed.folder, source)).toEqual([]);
+    expect(await readPage(changed.folder, "1.jpg")).toMatchObject({ width: 90 });
   });
 });
 

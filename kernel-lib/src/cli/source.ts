@@ -1,5 +1,4 @@
 /** The verbs that look at sources and runners: source inspect, source convert, models. */
-import { resolve } from "node:path";
 import { PageSource } from "../jobs/page-source.js";
 import { absolute, SOURCE_KINDS } from "../jobs/spec.js";
 import { checkChoice, checkCount } from "../options.js";
@@ -46,26 +45,23 @@ export async function inspect(location: string, flags: Flags): Promise<void> {
 export async function convert(location: string, folder: string, flags: Flags): Promise<void> {
   const { source } = await sourceOf(location, flags);
   const from = performance.now();
-  const [{ writeDataset }, { combineSources }, { isFault }] = await Promise.all([
-    import("../dataset/index.js"),
-    import("../sources/combine.js"),
+  const [{ convertSource }, { isFault }] = await Promise.all([
+    import("../jobs/convert.js"),
     import("../sources/index.js"),
   ]);
   let passedThrough = 0;
   let pages = 0;
   const line = flags.json === true ? undefined : new ProgressLine(() => `${pages} pages`);
-  const info = await writeDataset(
-    (have) => combineSources([source], countFlag("--max-samples", flags.maxSamples)).pages({ have }),
-    {
-      folder: resolve(folder),
-      onItem: (item) => {
-        if (isFault(item)) return;
-        pages += 1;
-        if (item.metadata.passThrough === true) passedThrough += 1;
-        if (pages % 10 === 0) line?.show({ state: "preparing" } as never);
-      },
+  const maxSamples = countFlag("--max-samples", flags.maxSamples);
+  const info = await convertSource(source.spec, source, folder, {
+    ...(maxSamples === undefined ? {} : { maxSamples }),
+    onItem: (item) => {
+      if (isFault(item)) return;
+      pages += 1;
+      if (item.metadata.passThrough === true) passedThrough += 1;
+      if (pages % 10 === 0) line?.show({ state: "preparing" } as never);
     },
-  );
+  });
   line?.end();
   const seconds = Math.round(performance.now() - from) / 1000;
   const done = { pages: info.pages, faults: info.faultCount, bytes: info.bytes, seconds, passedThrough };

@@ -1,15 +1,26 @@
 /** Pages to an HF `save_to_disk` folder: a stream in, sharded Arrow files out, memory bounded by one batch. */
 import { createHash } from "node:crypto";
-import { mkdir, readdir, rename, rm, writeFile } from "node:fs/promises";
+import { mkdir, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { InterruptedError, QuotaError } from "../errors.js";
+import { DatasetError, InterruptedError, QuotaError } from "../errors.js";
 import { imageHash } from "../images.js";
 import type { Fault } from "../protocol.js";
 import { isFault, type Page, type PageOrFault } from "../sources/index.js";
 import { ArrowFile, writeDatasetFiles } from "./arrow.js";
 import type { Features, Row } from "./features.js";
-import { forget, note, type Remains, readRemains, shardName, type WrittenRow } from "./journal.js";
-import { type DatasetInfo, MANIFEST } from "./manifest.js";
+import {
+  beginJournal,
+  finalName,
+  forget,
+  journalFiles,
+  note,
+  type Remains,
+  readRemains,
+  shardName,
+  type WrittenRow,
+} from "./journal.js";
+import { type DatasetInfo, MANIFEST, readManifest } from "./manifest.js";
+import { STATE_FILE } from "./state.js";
 
 /** Columns of a page dataset. */
 export const PAGE_FEATURES: Features = {
@@ -27,6 +38,8 @@ export const PAGE_FEATURES: Features = {
 export interface WriteOptions {
   /** Made if missing. What an interrupted write left in it is gone on with, if the same pages come again. */
   folder: string;
+  /** Names what the pages depend on: what an interrupted write left is gone on with only if it had the same. */
+  fingerprint?: string;
   /** A shard is closed when it has grown to so many bytes. Default 500 MB, as datasets does. */
   shardBytes?: number;
   /** Images in one record batch. Default 8 MiB: Arrow, copies and garbage come to several times that at the peak. */
@@ -44,15 +57,17 @@ const KEPT_FAULTS = 1000;
 /**
  * Writes a dataset and returns what is in it. Pages whose key was there already get a number added, so that keys are
  * unique. `items` is a list, or what makes one and is told which keys an interrupted write has left whole: it may give
- * those pages without their images. Throws QuotaError if the disk is full, InterruptedError if `signal` aborts; what is
- * complete stays.
+ * those pages without their images. An earlier dataset of ours in the folder is replaced when the first page has come.
+ * Throws DatasetError if the folder holds data that is not ours, QuotaError if the disk is full, InterruptedError if
+ * `signal` aborts; what is complete stays.
  */
 export async function writeDataset(
   items: AsyncIterable<PageOrFault> | ((have: (key: string) => boolean) => AsyncIterable<PageOrFault>),
   options: WriteOptions,
 ): Promise<DatasetInfo> {
   await mkdir(options.folder, { recursive: true });
-  const remains = typeof items === "function" ? await readRemains(options.folder) : undefined;
+  await refuseForeign(options.folder);
+  const remains = typeof items === "function" ? await readRemains(options.folder, options.fingerprint) : undefined;
   const keys = new Set(remains?.rows.map(([key]) => key));
   const stream = typeof items === "function" ? items((key) => keys.has(key)) : items;
   try {
@@ -79,12 +94,6 @@ async function write(
   const { folder } = options;
   const shardBytes = options.shardBytes ?? 500e6;
   const batchBytes = options.batchBytes ?? 8 << 20;
-  const keep = new Set(remains?.shards.map((s) => s.file));
-  if (remains?.open !== undefined) keep.add(`${shardName(remains.open.shard)}.part`);
-  for (const old of await readdir(folder))
-    if (/\.(arrow|part)$/.test(old) && !keep.has(old)) await rm(join(folder, old), { force: true });
-  if (remains === undefined) await forget(folder);
-
   const content = createHash("sha256");
   const keys = new Set<string>();
   const shards = [...(remains?.shards ?? [])];
@@ -97,6 +106,13 @@ async function write(
   let written: WrittenRow[] = [];
   let size = 0;
 
+  let cleared = false;
+
+  const clear = async () => {
+    if (cleared) return;
+    cleared = true;
+    await clearFolder(options, remains);
+  };
   const flush = async () => {
     if (batch.length === 0) return;
     file ??= await openShard();
@@ -139,6 +155,7 @@ async function write(
         if (faults.length < KEPT_FAULTS) faults.push(item.fault);
         continue;
       }
+      await clear();
       const row = rowOf(item, uniqueKey(item.key, keys));
       const known = remains?.rows[pages];
       if (known !== undefined && known[0] !== row.key) throw new OtherPages();
@@ -167,19 +184,24 @@ async function write(
       throw new InterruptedError("The preparation of pages was interrupted.", "It goes on where it was.");
     }
     if (pages < (remains?.rows.length ?? 0)) throw new OtherPages();
+    if (pages === 0 && (await isComplete(folder)))
+      throw new DatasetError(
+        `Not one page could be had${faults[0] === undefined ? "" : `: ${faults[0].source}: ${faults[0].reason}`} The dataset in ${folder} was left as it is.`,
+        "Check the source; to have an empty dataset, give a new folder.",
+      );
+    await clear();
     await flush();
     await closeShard();
     for (const [i, shard] of shards.entries()) {
-      const name = `data-${pad(i)}-of-${pad(shards.length)}.arrow`;
+      const name = finalName(i, shards.length);
       await rename(join(folder, shard.file), join(folder, name));
       shard.file = name;
     }
-    await forget(folder);
     if (shards.length === 0) {
       // load_from_disk wants at least one file.
-      const empty = await ArrowFile.create(join(folder, "data-00000-of-00001.arrow"), PAGE_FEATURES);
+      const empty = await ArrowFile.create(join(folder, finalName(0, 1)), PAGE_FEATURES);
       await empty.close();
-      shards.push({ file: "data-00000-of-00001.arrow", bytes: empty.bytes, sha256: "" });
+      shards.push({ file: finalName(0, 1), bytes: empty.bytes, sha256: "" });
     }
     const digest = content.digest("hex").slice(0, 32);
     const bytes = shards.reduce((sum, s) => sum + s.bytes, 0);
@@ -189,11 +211,14 @@ async function write(
       shards.map((s) => s.file),
       digest.slice(0, 16),
     );
-    await writeFile(join(folder, "README.md"), card(pages, bytes, faultCount));
+    const readme = await readFile(join(folder, "README.md"), "utf8").catch(() => "");
+    if (readme === "" || readme.includes(WRITTEN_BY))
+      await writeFile(join(folder, "README.md"), card(pages, bytes, faultCount));
     const info = { hash: digest, pages, bytes, faults, faultCount, shards };
-    // Last of all: a folder with a manifest is complete.
+    // Last of all but the journal, without which nobody would know the files as ours: a folder with a manifest is complete.
     await writeFile(join(folder, `${MANIFEST}.part`), `${JSON.stringify(info)}\n`);
     await rename(join(folder, `${MANIFEST}.part`), join(folder, MANIFEST));
+    await forget(folder);
     return { folder, ...info };
   } catch (error) {
     const code = (error as NodeJS.ErrnoException).code;
@@ -205,6 +230,53 @@ async function write(
   } finally {
     await (file as ArrowFile | undefined)?.abandon();
   }
+}
+
+/** What a README of ours says. */
+const WRITTEN_BY = "Written by Yale Jobs.";
+
+async function isComplete(folder: string): Promise<boolean> {
+  return (await readManifest(folder).catch(() => undefined)) !== undefined;
+}
+
+/** Names of the files in a folder that are ours by their marks, the journal and the manifest; undefined without marks. */
+async function ownFiles(folder: string): Promise<Set<string> | undefined> {
+  const manifest = await readManifest(folder).catch(() => undefined);
+  const journal = await journalFiles(folder);
+  if (manifest === undefined && journal === undefined) return undefined;
+  return new Set([...(manifest?.shards ?? []).map((s) => s.file), ...(journal ?? [])]);
+}
+
+/** Half-written files of ours, which the next write replaces. */
+const OWN_PARTS: ReadonlySet<string> = new Set(
+  ["journal.jsonl", "dataset_info.json", STATE_FILE, MANIFEST].map((name) => `${name}.part`),
+);
+
+/** Refuses a folder in which somebody else's data would be mixed with ours, or taken for it. Throws DatasetError. */
+async function refuseForeign(folder: string): Promise<void> {
+  const own = await ownFiles(folder);
+  const foreign = (await readdir(folder)).filter(
+    (name) =>
+      (/\.(arrow|part)$/.test(name) && own?.has(name) !== true && !OWN_PARTS.has(name)) ||
+      name === "dataset_dict.json" ||
+      (own === undefined && name === STATE_FILE),
+  );
+  if (foreign.length > 0)
+    throw new DatasetError(
+      `${folder} holds data that Yale Jobs did not write: ${foreign.slice(0, 3).join(", ")}${foreign.length > 3 ? ", …" : ""}.`,
+      "Give a folder that is new or empty.",
+    );
+}
+
+/** Removes what earlier writes of ours left, but for what is gone on with. */
+async function clearFolder({ folder, fingerprint }: WriteOptions, remains: Remains | undefined): Promise<void> {
+  const keep = new Set(remains?.shards.map((s) => s.file));
+  if (remains?.open !== undefined) keep.add(`${shardName(remains.open.shard)}.part`);
+  const own = (await ownFiles(folder)) ?? new Set();
+  const there = (await readdir(folder)).filter((name) => own.has(name) && !keep.has(name));
+  if (remains === undefined) await beginJournal(folder, fingerprint, there);
+  // The manifest goes first: a folder that has one is taken for complete.
+  for (const name of [MANIFEST, STATE_FILE, ...there]) await rm(join(folder, name), { force: true });
 }
 
 function uniqueKey(key: string, keys: Set<string>): string {
@@ -227,10 +299,6 @@ function rowOf(page: Page, key: string): Row {
   };
 }
 
-function pad(n: number): string {
-  return String(n).padStart(5, "0");
-}
-
 function card(pages: number, bytes: number, faults: number): string {
   return `---
 size_categories:
@@ -241,7 +309,7 @@ task_categories:
 
 # Page images
 
-${pages} pages, ${bytes} bytes${faults === 0 ? "" : `, ${faults} pages could not be had (see ${MANIFEST})`}. Written by Yale Jobs.
+${pages} pages, ${bytes} bytes${faults === 0 ? "" : `, ${faults} pages could not be had (see ${MANIFEST})`}. ${WRITTEN_BY}
 
 \`\`\`python
 from datasets import load_from_disk

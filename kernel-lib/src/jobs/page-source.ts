@@ -71,10 +71,10 @@ export class PageSource implements Source {
     yield* (await this.#open()).pages(options);
   }
 
-  /** Writes the pages as an HF dataset folder, which Python's `load_from_disk` reads. Called again after an interruption, it goes on. */
+  /** Writes the pages as an HF dataset folder, which Python's `load_from_disk` reads. Called again after an interruption, it goes on if the source is still the same. */
   async toDataset(folder: string, options: { signal?: AbortSignal } = {}): Promise<DatasetInfo> {
-    const { writeDataset } = await import("../dataset/index.js");
-    return writeDataset((have) => this.pages({ ...options, have }), { folder: resolve(folder), ...options });
+    const { convertSource } = await import("./convert.js");
+    return convertSource(this.spec, this, folder, options);
   }
 
   /** The first pages as small pictures: `await source.contactSheet()` at the end of a cell. */

@@ -158,8 +158,8 @@ async function write(
   }
 }
 
-/** Names what pages depend on; `stamped` if that says of every one whether it has changed. */
-interface Fingerprint {
+/** Names what pages depend on: {@link fingerprintOf}. `stamped` if that says of every one whether it has changed. */
+export interface Fingerprint {
   fingerprint: string;
   stamped: boolean;
 }
@@ -168,7 +168,7 @@ interface Fingerprint {
  * What the pages depend on: the sources' specifications, the state of local files, and this version. A source on the
  * network can't be stamped without asking it, so it is read again each time; its downloads are cached below.
  */
-async function fingerprintOf(spec: JobSpec): Promise<Fingerprint> {
+export async function fingerprintOf(spec: Pick<JobSpec, "sources" | "maxSamples">): Promise<Fingerprint> {
   const hash = createHash("sha256");
   hash.update(JSON.stringify([packageVersion(), spec.sources, spec.maxSamples ?? null]));
   const stamps = await Promise.all(spec.sources.map(stampOf));
