@@ -1,10 +1,12 @@
 /**
- * Encoded images by their bytes: what kind, how large, whole or not. Names and headers lie; bytes do not. Imports only
- * errors; sharp is loaded when pixels are needed.
+ * Encoded images by their bytes: what kind, how large, whole or not. Names and headers lie; bytes do not. sharp is
+ * loaded when pixels are needed.
  */
 import { createHash } from "node:crypto";
 import { crc32 } from "node:zlib";
 import { DatasetError } from "./errors.js";
+import { isCutJpeg2000 } from "./jpeg2000.js";
+import { isTiff, labAsRgb, readTiff } from "./tiff.js";
 
 /**
  * sharp, loaded when first needed: it costs 0.1 s. Without its cache, since no two images here are the same, and one would
@@ -59,7 +61,10 @@ export function sniff(bytes: Uint8Array): ImageInfo | undefined {
   if (view.getUint32(0) === 0x89504e47 && bytes.length >= 24)
     return { mime: "image/png", width: view.getUint32(16), height: view.getUint32(20) };
   const head = ascii(bytes, 0, 4);
-  if (head === "II*\0" || head === "MM\0*") return { mime: "image/tiff", ...tiffSize(view) };
+  if (isTiff(bytes)) {
+    const [first] = readTiff(bytes, 1).directories;
+    return { mime: "image/tiff", ...sizeOf(first?.width, first?.height) };
+  }
   if (head === "RIFF" && ascii(bytes, 8, 4) === "WEBP") return { mime: "image/webp" };
   if (head === "GIF8") return { mime: "image/gif", width: view.getUint16(6, true), height: view.getUint16(8, true) };
   if (head.startsWith("BM") && bytes.length >= 26)
@@ -119,21 +124,8 @@ export function jpegOrientation(bytes: Uint8Array): number {
   return 1;
 }
 
-function tiffSize(view: DataView): { width?: number; height?: number } {
-  const little = view.getUint8(0) === 0x49;
-  const ifd = view.getUint32(4, little);
-  if (ifd + 2 > view.byteLength) return {};
-  const size: { width?: number; height?: number } = {};
-  const count = view.getUint16(ifd, little);
-  for (let i = 0; i < count && ifd + 14 + i * 12 <= view.byteLength; i++) {
-    const at = ifd + 2 + i * 12;
-    const tag = view.getUint16(at, little);
-    const value =
-      view.getUint16(at + 2, little) === 3 ? view.getUint16(at + 8, little) : view.getUint32(at + 8, little);
-    if (tag === 256) size.width = value;
-    if (tag === 257) size.height = value;
-  }
-  return size;
+function sizeOf(width: number | undefined, height: number | undefined): { width?: number; height?: number } {
+  return width === undefined || height === undefined ? {} : { width, height };
 }
 
 /** SIZ marker segment of a JPEG 2000 codestream (ITU T.800, A.5.1). */
@@ -152,21 +144,27 @@ function jp2Size(view: DataView): { width?: number; height?: number } {
 
 /**
  * Decodes an image as far as needed to be sure that it is whole, and says what it is. Throws DatasetError in words
- * for what is no image, truncated, or too large to decode. JPEG 2000 and HEIC, which sharp can't decode, are judged by their headers.
+ * for what is no image, truncated, or too large to decode. JPEG 2000 and HEIC, which sharp can't decode, are judged by
+ * their headers and lengths; a TIFF is whole if all its pages are.
  */
 export async function checkImage(bytes: Uint8Array): Promise<{ mime: string; width: number; height: number }> {
   const info = sniff(bytes);
   if (info === undefined) throw new DatasetError(notAnImage(bytes), "Look at what the address or file really holds.");
+  if (info.mime === "image/jp2" && isCutJpeg2000(bytes)) throw isCut("JPEG 2000", bytes);
   if (info.mime === "image/jp2" || info.mime === "image/heic")
     return { mime: info.mime, width: info.width ?? 0, height: info.height ?? 0 };
   if (info.mime === "image/bmp") return checkBmp(bytes, info);
   const sharp = await loadSharp();
+  const tiff = info.mime === "image/tiff" ? readTiff(bytes) : undefined;
+  // libtiff leaves the lines that are missing black, and pages behind them out.
+  if (tiff?.cut || tiff?.directories.some((d) => d.cut)) throw isCut("TIFF", bytes);
+  const readable = tiff === undefined ? bytes : labAsRgb(bytes, tiff);
   try {
     const options = { failOn: "truncated", sequentialRead: true } as const;
-    const meta = await sharp(bytes, options).metadata();
+    const meta = await sharp(readable, options).metadata();
     // Headers of a cut file pass; only reading every line shows that some are missing. Shrinking reads them all, a few
     // at a time, where a look at the pixels themselves would hold the whole page unpacked.
-    await sharp(bytes, options).resize(16, 16, { fit: "fill", kernel: "nearest" }).raw().toBuffer();
+    await sharp(readable, options).resize(16, 16, { fit: "fill", kernel: "nearest" }).raw().toBuffer();
     return { mime: info.mime, width: meta.width, height: meta.height };
   } catch (cause) {
     throw new DatasetError(
@@ -175,6 +173,14 @@ export async function checkImage(bytes: Uint8Array): Promise<{ mime: string; wid
       { cause },
     );
   }
+}
+
+/** The words for an image that ends too soon, which a download may ask for again. */
+function isCut(format: string, bytes: Uint8Array): DatasetError {
+  return new DatasetError(
+    `The image (${format}, ${bytes.length} bytes) is cut: it ends before its data do.`,
+    "It is truncated or damaged; get it again.",
+  );
 }
 
 function checkBmp(bytes: Uint8Array, info: ImageInfo): { mime: string; width: number; height: number } {

@@ -1,13 +1,11 @@
-/**
- * Image files: one, a glob's, or a folder's. What Python's PIL opens goes through untouched; the rest (AVIF, CMYK or
- * 16-bit images that PIL turns wrong) is made a PNG. Multi-page TIFFs give one page each.
- */
-import { readFile } from "node:fs/promises";
+/** Image files: one, a glob's, or a folder's. Multi-page TIFFs give one page each. */
+import { open } from "node:fs/promises";
 import { dirname } from "node:path";
-import { SourceError, UsageError } from "../errors.js";
-import { checkImage, loadSharp, PIL_FORMATS, sniff } from "../images.js";
+import { errorData, SourceError, UsageError } from "../errors.js";
+import { type ImageInfo, sniff } from "../images.js";
 import type { Json } from "../protocol.js";
 import { readBytes, type SourceFile, sourceFiles } from "./files.js";
+import { imagesOf, isLost, oneAtLeast } from "./image-pages.js";
 import {
   faultFrom,
   type Inspection,
@@ -39,10 +37,26 @@ export const directory: SourceType = {
     const [first] = files;
     if (first === undefined) return { score: 0, why: "no images there" };
     if (files.length > 1) return { score: 0.8, why: `it holds ${files.length} images` };
-    const info = sniff(await readFile(first.path).catch(() => new Uint8Array(0)));
+    const info = await sniffFile(first.path).catch(() => undefined);
     return info === undefined ? { score: 0, why: "it is no image" } : { score: 0.95, why: `it begins as ${info.mime}` };
   },
 };
+
+/** Enough for the size of nearly every image; metadata of a JPEG and the data of a TIFF may come before it. */
+const BEGINNING = 256 << 10;
+
+/** What a file is, by its beginning, or by the whole where only that tells its size. */
+async function sniffFile(path: string): Promise<ImageInfo | undefined> {
+  const file = await open(path);
+  try {
+    const { bytesRead, buffer } = await file.read(new Uint8Array(BEGINNING), 0, BEGINNING, 0);
+    const info = sniff(buffer.subarray(0, bytesRead));
+    const sized = info === undefined || info.width !== undefined || bytesRead < BEGINNING;
+    return sized || !/jpeg|tiff/.test(info.mime) ? info : sniff(await readBytes(path));
+  } finally {
+    await file.close();
+  }
+}
 
 class DirectorySource implements Source {
   readonly kind = "directory";
@@ -60,7 +74,11 @@ class DirectorySource implements Source {
   async inspect(): Promise<Inspection> {
     const found: Inspection = { kind: this.kind, count: this.#files.length, pages: [], skipped: [] };
     for (const file of this.#files.slice(0, 1000)) {
-      const info = sniff(await readFile(file.path));
+      const info = await sniffFile(file.path).catch((error: unknown) => {
+        found.skipped.push({ key: file.name, reason: unreadable(error)?.what ?? errorData(error).what });
+        return null;
+      });
+      if (info === null) continue;
       if (info === undefined) found.skipped.push({ key: file.name, reason: "It is no image of a known format." });
       else {
         const { width, height } = info;
@@ -97,53 +115,38 @@ class DirectorySource implements Source {
   }
 }
 
+/** What is said of a file that the system does not give. */
+function unreadable(error: unknown): SourceError | undefined {
+  const { code, message } = error as NodeJS.ErrnoException;
+  if (code === undefined) return undefined;
+  const may = code === "EACCES" || code === "EPERM";
+  return new SourceError(
+    may ? "This account may not read the file." : `The file can't be read: ${message}`,
+    may ? "Change its permissions, or ask its owner." : "Check the file.",
+    { cause: error },
+  );
+}
+
 async function readImageFile(file: SourceFile): Promise<PageOrFault[]> {
+  const fix = "Check the file.";
   try {
-    const bytes = await readBytes(file.path);
     const folder = dirname(file.name);
     const metadata: { [key: string]: Json } = { path: file.name, ...(folder === "." ? {} : { folder }) };
-    const pages = await imagesOf(bytes);
-    return pages.map((image, i) => ({
-      key: pages.length === 1 ? file.name : `${file.name}#page=${i + 1}`,
-      ...image,
-      source: file.name,
-      page: i + 1,
-      metadata,
-    }));
+    const bytes = await readBytes(file.path).catch((error: unknown) => {
+      throw unreadable(error) ?? error;
+    });
+    const images = oneAtLeast(await imagesOf(bytes));
+    return images.map((image, i) => {
+      const place = {
+        key: images.length === 1 ? file.name : `${file.name}#page=${i + 1}`,
+        source: file.name,
+        page: i + 1,
+      };
+      return isLost(image)
+        ? { fault: { ...place, reason: image.lost, fix: image.fix } }
+        : { ...place, ...image, metadata };
+    });
   } catch (error) {
-    return [faultFrom(error, { key: file.name, source: file.name }, "Check the file.")];
+    return [faultFrom(error, { key: file.name, source: file.name }, fix)];
   }
-}
-
-type Encoded = { image: Uint8Array; mime: string; width: number; height: number };
-
-/** The images in a file's bytes, in a form that PIL opens rightly. Throws DatasetError for what is none. */
-async function imagesOf(bytes: Uint8Array): Promise<Encoded[]> {
-  const info = await checkImage(bytes);
-  if (info.mime === "image/jp2" || info.mime === "image/bmp") return [{ image: bytes, ...info }];
-  if (info.mime === "image/heic") {
-    const { heicToJpeg } = await import("./heic.js");
-    return [{ mime: "image/jpeg", ...(await heicToJpeg(bytes)) }];
-  }
-  const sharp = await loadSharp();
-  const meta = await sharp(bytes).metadata();
-  const several = info.mime === "image/tiff" ? (meta.pages ?? 1) : 1;
-  // PIL opens 16-bit grey as I;16, and converting that to RGB turns the page white; CMYK JPEGs may come out inverted.
-  const wrong = meta.depth === "ushort" || meta.depth === "float" || meta.space === "cmyk";
-  if (several === 1 && !wrong && PIL_FORMATS.has(info.mime))
-    return [{ image: bytes, ...upright(info, meta.orientation) }];
-  const made: Encoded[] = [];
-  for (let page = 0; page < several; page++) {
-    const one = sharp(bytes, { page: several === 1 ? 0 : page, failOn: "truncated" })
-      .autoOrient()
-      .toColourspace("srgb");
-    const { data, info: out } = await one.png({ compressionLevel: 2 }).toBuffer({ resolveWithObject: true });
-    made.push({ image: new Uint8Array(data), mime: "image/png", width: out.width, height: out.height });
-  }
-  return made;
-}
-
-/** Width and height as they are after EXIF orientation, which Python's `datasets` applies when it decodes. */
-function upright(info: { mime: string; width: number; height: number }, orientation: number | undefined): typeof info {
-  return (orientation ?? 1) >= 5 ? { mime: info.mime, width: info.height, height: info.width } : info;
 }

@@ -1,5 +1,5 @@
 /** Local files of a source: one, a glob's, or a folder's, in natural order. */
-import { readFile, stat } from "node:fs/promises";
+import { readFile, realpath, stat } from "node:fs/promises";
 import { basename, dirname, isAbsolute, join, relative, resolve } from "node:path";
 import { glob } from "tinyglobby";
 import { SourceError } from "../errors.js";
@@ -41,5 +41,17 @@ export async function sourceFiles(location: string, pattern: string, recursive: 
     patterns = isAbsolute(location) ? relative(base, location) : relative(base, path);
   }
   const found = await glob(patterns, { cwd: base, caseSensitiveMatch: false, expandDirectories: false, dot: false });
-  return found.sort(naturalOrder).map((name) => ({ path: join(base, name), name }));
+  return once(found.sort(naturalOrder).map((name) => ({ path: join(base, name), name })));
+}
+
+/** Each file once, by its shortest way: a link to a folder above would give all of them again. */
+async function once(files: SourceFile[]): Promise<SourceFile[]> {
+  const depth = ({ name }: SourceFile) => name.split("/").length;
+  const taken = new Map<string, SourceFile>();
+  for (const file of files.toSorted((a, b) => depth(a) - depth(b))) {
+    const real = await realpath(file.path).catch(() => file.path);
+    if (!taken.has(real)) taken.set(real, file);
+  }
+  const kept = new Set(taken.values());
+  return files.filter((file) => kept.has(file));
 }

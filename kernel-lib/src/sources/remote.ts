@@ -3,6 +3,7 @@ import { setMaxListeners } from "node:events";
 import { SourceError, UsageError } from "../errors.js";
 import type { Json } from "../protocol.js";
 import { DownloadError, Downloader } from "./download.js";
+import { imagesOf, isLost, oneAtLeast } from "./image-pages.js";
 import {
   faultFrom,
   isFault,
@@ -66,7 +67,7 @@ export async function* remotePages(
   const signal = options.signal === undefined ? left.signal : AbortSignal.any([options.signal, left.signal]);
   // Each download under way listens, and those wait for more than ten.
   setMaxListeners(0, signal);
-  const waiting: Promise<PageOrFault | (() => Promise<PageOrFault>)>[] = [];
+  const waiting: Promise<PageOrFault | (() => Promise<PageOrFault[]>)>[] = [];
   const iterator = items[Symbol.asyncIterator]();
   let over = false;
   try {
@@ -87,8 +88,8 @@ export async function* remotePages(
       if (first === undefined || signal.aborted) return;
       const ready = await first;
       if (signal.aborted) return;
-      const item = typeof ready === "function" ? await ready() : ready;
-      yield options.strict === true ? pageOnly(item) : item;
+      const found = typeof ready === "function" ? await ready() : [ready];
+      for (const item of found) yield options.strict === true ? pageOnly(item) : item;
     }
   } finally {
     left.abort();
@@ -113,25 +114,23 @@ async function begin(
   item: RemoteImage,
   downloader: Downloader,
   signal: AbortSignal,
-): Promise<PageOrFault | (() => Promise<PageOrFault>)> {
+): Promise<PageOrFault | (() => Promise<PageOrFault[]>)> {
   const { key, source, page } = item;
   try {
     const { url, image, notice } = await item.fetch(signal);
     if (image === undefined) throw new DownloadError(`${url} is no image.`, "Look at what the address really holds.");
     return async () => {
       try {
-        const bytes = await downloader.cache.bytes(url);
-        const encoded =
-          image.mime === "image/heic"
-            ? { mime: "image/jpeg", ...(await (await import("./heic.js")).heicToJpeg(bytes)) }
-            : { image: bytes, ...image };
-        return {
-          ...placeOf(item),
-          ...encoded,
-          metadata: { ...item.metadata, url, ...(notice === undefined ? {} : { notice }) },
-        };
+        const images = oneAtLeast(await imagesOf(await downloader.cache.bytes(url), image));
+        const metadata = { ...item.metadata, url, ...(notice === undefined ? {} : { notice }) };
+        return images.map((one, i) => {
+          const place = { ...placeOf(item), ...(images.length === 1 ? {} : { key: `${key}#page=${i + 1}` }), metadata };
+          return isLost(one)
+            ? { fault: { key: place.key, source, page, reason: one.lost, fix: one.fix } }
+            : { ...place, ...one };
+        });
       } catch (error) {
-        return faultFrom(error, { key, source, page }, "Try again later.");
+        return [faultFrom(error, { key, source, page }, "Try again later.")];
       }
     };
   } catch (error) {
