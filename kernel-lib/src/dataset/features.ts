@@ -22,3 +22,29 @@ export const RESULT_FEATURES = {
 } as const satisfies Features;
 /** A row: a value or null for every column; `image` takes the encoded bytes. */
 export type Row = Readonly<Record<string, string | number | Uint8Array | null | undefined>>;
+
+/**
+ * Columns of images by the features that Hugging Face notes, best first: one called `image`, those with one image a row,
+ * those with lists. Empty for what is no list of features.
+ */
+export function imageFeatures(features: unknown): string[] {
+  if (typeof features !== "object" || features === null) return [];
+  const depth = (feature: unknown): number | undefined => {
+    if (Array.isArray(feature)) return deeper(depth(feature[0]));
+    const { _type, feature: inner } = (feature ?? {}) as { _type?: unknown; feature?: unknown };
+    if (_type === "Image") return 0;
+    return _type === "Sequence" || _type === "List" || _type === "LargeList" ? deeper(depth(inner)) : undefined;
+  };
+  const rank = (name: string, d: number) => d * 2 + (name === "image" ? 0 : 1);
+  return Object.entries(features)
+    .flatMap(([name, feature]) => {
+      const d = depth(feature);
+      return d === undefined ? [] : [{ name, rank: rank(name, d) }];
+    })
+    .sort((a, b) => a.rank - b.rank)
+    .map(({ name }) => name);
+}
+
+function deeper(depth: number | undefined): number | undefined {
+  return depth === undefined ? undefined : depth + 1;
+}

@@ -3,13 +3,15 @@
  * a folder of any size is read in bounded memory.
  */
 import { open, readFile, stat } from "node:fs/promises";
-import { basename, join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import type { DataType, RecordBatch, Vector } from "apache-arrow";
 import { DatasetError } from "../errors.js";
 import { sniff } from "../images.js";
 import type { Json } from "../protocol.js";
 import type { LanguageMap, Page } from "../sources/index.js";
 import { arrow } from "./arrow.js";
+import { decimalText } from "./decimal.js";
+import { imageFeatures } from "./features.js";
 import { type Found, findInFile } from "./find.js";
 
 /** One page as a runner left it. */
@@ -62,6 +64,37 @@ export async function shardFiles(folder: string, split?: string): Promise<string
       "Give a folder that `save_to_disk` wrote.",
       { cause },
     );
+  }
+}
+
+/** Columns of images by the folder's own features, best first; empty where it notes none. Throws as {@link shardFiles}. */
+export async function imageColumnsOf(folder: string, split?: string): Promise<string[]> {
+  const [first] = await shardFiles(folder, split);
+  if (first === undefined) return [];
+  const info = await readFile(join(dirname(first), "dataset_info.json"), "utf8").catch(() => "{}");
+  const features = featuresIn(info);
+  if (features !== undefined) return imageFeatures(features);
+  const a = await arrow();
+  const stream = (await open(first, "r").catch(() => undefined))?.createReadStream();
+  if (stream === undefined) return [];
+  try {
+    const reader = await a.RecordBatchReader.from(stream);
+    await reader.open();
+    return imageFeatures(featuresIn(reader.schema.metadata.get("huggingface") ?? "{}"));
+  } catch {
+    // Reading the rows says in words what is wrong with it.
+    return [];
+  } finally {
+    stream.destroy();
+  }
+}
+
+function featuresIn(text: string): unknown {
+  try {
+    const { features, info } = JSON.parse(text) as { features?: unknown; info?: { features?: unknown } };
+    return features ?? info?.features ?? undefined;
+  } catch {
+    return undefined;
   }
 }
 
@@ -204,10 +237,7 @@ function decimal(words: Uint32Array, scale: number): number | string {
   let whole = 0n;
   for (let i = words.length - 1; i >= 0; i--) whole = (whole << 32n) | BigInt(words[i] ?? 0);
   whole = BigInt.asIntN(32 * words.length, whole);
-  const digits = String(whole < 0n ? -whole : whole).padStart(scale + 1, "0");
-  const point = digits.length - scale;
-  const text = `${whole < 0n ? "-" : ""}${digits.slice(0, point)}${scale > 0 ? `.${digits.slice(point)}` : ""}`;
-  return digits.length <= 15 ? Number(text) : text;
+  return decimalText(whole, scale);
 }
 
 function bytesOf(image: unknown): Uint8Array | undefined {

@@ -2,7 +2,7 @@
 import { readFile, stat } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { openParquetFile, type ParquetFile } from "../dataset/parquet.js";
-import { readRows, shardFiles } from "../dataset/read.js";
+import { imageColumnsOf, readRows } from "../dataset/read.js";
 import { UsageError } from "../errors.js";
 import type { Inspection, PageOrFault, Source, SourceType } from "./index.js";
 import { type DatasetRow, rowPages } from "./rows.js";
@@ -25,8 +25,8 @@ export const dataset: SourceType = {
       return new DatasetSource(spec.location, (o) => file.read(o), columnName ?? file.imageColumns[0], file);
     }
     const options = split === undefined ? {} : { split: split as string };
-    await shardFiles(spec.location, options.split);
-    return new DatasetSource(spec.location, () => readRows(spec.location, options), columnName);
+    const [found] = await imageColumnsOf(spec.location, options.split);
+    return new DatasetSource(spec.location, () => readRows(spec.location, options), columnName ?? found);
   },
   async detect(location) {
     for (const file of ["state.json", "dataset_dict.json"])
