@@ -287,21 +287,24 @@ Dataset.from_dict({"n": [1, 2]}).save_to_disk(sys.argv[1])`;
     expect(readFileSync(join(folder, "README.md"), "utf8")).toBe("My own words.");
   });
 
-  it("is no place for a dataset if the source is there, above or below it", async () => {
+  it("is no place for a dataset that is made of it, and may lie beside or among images", async () => {
     const ours = join(box.home, "ours");
     await writeDataset(pages(2), { folder: ours });
-    const photographs = join(box.home, "photographs");
-    mkdirSync(join(photographs, "inner"), { recursive: true });
-    writeFileSync(join(photographs, "inner", "a.jpg"), await jpeg(1, 60, 80));
+    const before = contents(ours);
     const cases: [PageSource, string][] = [
       [new PageSource("dataset", ours), ours],
-      [new PageSource("directory", photographs), join(photographs, "out")],
-      [new PageSource("directory", join(photographs, "inner")), photographs],
-      [new PageSource("directory", join(photographs, "inner", "*.jpg")), photographs],
+      [new PageSource("dataset", ours), join(ours, "out")],
+      [new PageSource("dataset", ours), box.home],
+      [new PageSource("dataset", join(ours, "*.arrow")), ours],
     ];
-    const before = contents(ours);
     for (const [source, folder] of cases) await expect(source.toDataset(folder)).rejects.toThrow(/lie in each other/);
     expect(contents(ours)).toEqual(before);
+    const photographs = join(box.home, "photographs");
+    mkdirSync(photographs);
+    writeFileSync(join(photographs, "a.jpg"), await jpeg(1, 60, 80));
+    for (const folder of [join(photographs, "out"), photographs, photographs])
+      expect((await new PageSource("directory", photographs).toDataset(folder)).pages).toBe(1);
+    expect(readdirSync(photographs)).toContain("a.jpg");
   });
 });
 

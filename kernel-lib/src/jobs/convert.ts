@@ -18,7 +18,7 @@ export interface ConvertOptions {
 
 /**
  * Writes the pages of `source`, which `spec` describes. What an interrupted call left is gone on with, if the options and
- * local files are still the same. Throws UsageError if the folder and the source lie in each other, and as writeDataset does.
+ * local files are still the same. Throws UsageError if it would be written into the dataset that it is made of, and as writeDataset does.
  */
 export async function convertSource(
   spec: SourceSpec,
@@ -26,7 +26,7 @@ export async function convertSource(
   folder: string,
   { maxSamples, ...options }: ConvertOptions = {},
 ): Promise<DatasetInfo> {
-  await refuseOverlap(spec.location, folder);
+  if (source.kind === "dataset") await refuseOverlap(spec.location, folder);
   const { fingerprint } = await fingerprintOf({
     sources: [spec],
     ...(maxSamples === undefined ? {} : { maxSamples }),
@@ -36,17 +36,17 @@ export async function convertSource(
   return writeDataset((have) => all.pages({ ...signal, have }), { folder: resolve(folder), fingerprint, ...options });
 }
 
-/** A dataset written into its own source would be read as pages, or take the place of what it is made of. */
+/** A dataset that is written into one that it is made of would take its place. */
 async function refuseOverlap(location: string, folder: string): Promise<void> {
   const target = await real(folder);
-  const base = await stat(location).catch(() => undefined);
-  const files = base?.isDirectory() ? [] : await sourceFiles(location, "*", false).catch(() => []);
-  const clash = base?.isDirectory()
+  const isFolder = (await stat(location).catch(() => undefined))?.isDirectory() === true;
+  const files = isFolder ? [] : await sourceFiles(location, "*", false).catch(() => []);
+  const clash = isFolder
     ? within(await real(location), target) || within(target, await real(location))
     : (await Promise.all(files.map(async (f) => within(target, await real(f.path))))).includes(true);
   if (clash)
     throw new UsageError(
-      `The folder for the dataset, ${resolve(folder)}, and the source ${location} lie in each other.`,
+      `The folder for the dataset, ${resolve(folder)}, and the dataset ${location} lie in each other.`,
       "Give a folder elsewhere, beside the source.",
     );
 }

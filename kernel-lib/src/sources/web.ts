@@ -1,5 +1,5 @@
 /** Images on the web: one address, a list, a text file with one on each line, or a column of a table. */
-import { readFile, stat } from "node:fs/promises";
+import { stat } from "node:fs/promises";
 import { basename, extname, resolve } from "node:path";
 import { errorData, SourceError, UsageError } from "../errors.js";
 import { sniff } from "../images.js";
@@ -10,6 +10,7 @@ import { glance, isNamedAsPicture } from "./glance.js";
 import type { Inspection, PageOrFault, PagesOptions, Source, SourceType } from "./index.js";
 import { REMOTE_OPTIONS, type RemoteImage, remoteOptions, remotePages } from "./remote.js";
 import { readTable, TABLE_FILES } from "./table.js";
+import { readText } from "./text-file.js";
 
 const WEB = /^https?:\/\//i;
 
@@ -98,8 +99,7 @@ async function listOf(spec: SourceSpec): Promise<{ listed: Listed[]; skipped: In
       throw new SourceError(`There is no file ${path}.`, "Give an address, or a file that lists addresses.");
     if (TABLE_FILES.has(extname(path).toLowerCase())) all.push(...(await fromTable(path, column)));
     else {
-      const text = (await readFile(path, "utf8")).replace(/^\ufeff/, "");
-      for (const line of text.split(/\r?\n/)) {
+      for (const line of (await readText(path)).split(/\r\n|\r|\n/)) {
         // A `#` inside an address belongs to it; one after a space begins a remark.
         const url = line.replace(/(^|\s)#.*$/, "").trim();
         if (url !== "") all.push(toListed(url));
