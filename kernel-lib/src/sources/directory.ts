@@ -5,10 +5,11 @@ import { errorData, SourceError, UsageError } from "../errors.js";
 import { type ImageInfo, sniff } from "../images.js";
 import type { Json } from "../protocol.js";
 import { readBytes, type SourceFile, sourceFiles } from "./files.js";
-import { imagesOf, isLost, oneAtLeast } from "./image-pages.js";
+import { imagesOf, pagesOfImages } from "./image-pages.js";
 import {
   faultFrom,
   type Inspection,
+  isFault,
   type PageOrFault,
   type PagesOptions,
   type Source,
@@ -135,17 +136,11 @@ async function readImageFile(file: SourceFile): Promise<PageOrFault[]> {
     const bytes = await readBytes(file.path).catch((error: unknown) => {
       throw unreadable(error) ?? error;
     });
-    const images = oneAtLeast(await imagesOf(bytes));
-    return images.map((image, i) => {
-      const place = {
-        key: images.length === 1 ? file.name : `${file.name}#page=${i + 1}`,
-        source: file.name,
-        page: i + 1,
-      };
-      return isLost(image)
-        ? { fault: { ...place, reason: image.lost, fix: image.fix } }
-        : { ...place, ...image, metadata };
-    });
+    const pages = pagesOfImages(await imagesOf(bytes), { key: file.name, source: file.name, page: 1, metadata });
+    // Here they are the pages of the file, which is the source.
+    return pages.map((item, i) =>
+      isFault(item) ? { fault: { ...item.fault, page: i + 1 } } : { ...item, page: i + 1 },
+    );
   } catch (error) {
     return [faultFrom(error, { key: file.name, source: file.name }, fix)];
   }

@@ -6,6 +6,7 @@
 import { DatasetError, errorData, isYaleError } from "../errors.js";
 import { checkImage, loadSharp, PIL_FORMATS, sniff } from "../images.js";
 import { labAsRgb, readTiff, type Tiff, type TiffDirectory } from "../tiff.js";
+import type { Page, PageOrFault } from "./index.js";
 
 /** An image as it goes into a dataset, upright. */
 export interface PageImage {
@@ -22,7 +23,7 @@ export interface LostImage {
 }
 
 /** True for pages that could not be had. */
-export function isLost(image: PageImage | LostImage): image is LostImage {
+function isLost(image: PageImage | LostImage): image is LostImage {
   return "lost" in image;
 }
 
@@ -192,10 +193,21 @@ function upright(info: { mime: string; width: number; height: number }, orientat
   return (orientation ?? 1) >= 5 ? { mime: info.mime, width: info.height, height: info.width } : info;
 }
 
-/** Throws for a file of which not one page is there, so that it is one fault and not one for each page. */
-export function oneAtLeast(images: (PageImage | LostImage)[]): (PageImage | LostImage)[] {
+/**
+ * The images of one file, or of one row, as pages of `place`; several have numbers in their keys. Throws DatasetError where
+ * not one is there, so that it is one fault and not one for each.
+ */
+export function pagesOfImages(
+  images: readonly (PageImage | LostImage)[],
+  place: Omit<Page, keyof PageImage>,
+): PageOrFault[] {
   const [first] = images;
-  if (first !== undefined && images.every(isLost))
-    throw new DatasetError((first as LostImage).lost, (first as LostImage).fix);
-  return images;
+  if (first !== undefined && isLost(first) && images.every(isLost)) throw new DatasetError(first.lost, first.fix);
+  const { source, page } = place;
+  return images.map((image, i) => {
+    const key = images.length === 1 ? place.key : `${place.key}#page=${i + 1}`;
+    return isLost(image)
+      ? { fault: { key, source, page, reason: image.lost, fix: image.fix } }
+      : { ...place, key, ...image };
+  });
 }

@@ -3,7 +3,7 @@ import { setMaxListeners } from "node:events";
 import { SourceError, UsageError } from "../errors.js";
 import type { Json } from "../protocol.js";
 import { DownloadError, Downloader } from "./download.js";
-import { imagesOf, isLost, oneAtLeast } from "./image-pages.js";
+import { imagesOf, pagesOfImages } from "./image-pages.js";
 import {
   faultFrom,
   isFault,
@@ -121,14 +121,9 @@ async function begin(
     if (image === undefined) throw new DownloadError(`${url} is no image.`, "Look at what the address really holds.");
     return async () => {
       try {
-        const images = oneAtLeast(await imagesOf(await downloader.cache.bytes(url), image));
+        const images = await imagesOf(await downloader.cache.bytes(url), image);
         const metadata = { ...item.metadata, url, ...(notice === undefined ? {} : { notice }) };
-        return images.map((one, i) => {
-          const place = { ...placeOf(item), ...(images.length === 1 ? {} : { key: `${key}#page=${i + 1}` }), metadata };
-          return isLost(one)
-            ? { fault: { key: place.key, source, page, reason: one.lost, fix: one.fix } }
-            : { ...place, ...one };
-        });
+        return pagesOfImages(images, { ...placeOf(item), metadata });
       } catch (error) {
         return [faultFrom(error, { key, source, page }, "Try again later.")];
       }

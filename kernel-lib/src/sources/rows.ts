@@ -1,7 +1,7 @@
 /** Rows of a dataset as pages: which column holds the image, and what becomes of the others. Shared by `dataset` and `hf`. */
 import { SourceError } from "../errors.js";
 import type { Json } from "../protocol.js";
-import { imagesOf, isLost, type LostImage, lostOf, oneAtLeast, type PageImage } from "./image-pages.js";
+import { imagesOf, type LostImage, lostOf, type PageImage, pagesOfImages } from "./image-pages.js";
 import { faultFrom, type LanguageMap, type PageOrFault } from "./index.js";
 
 /** Rows by column. */
@@ -37,16 +37,10 @@ export async function* rowPages(rows: AsyncIterable<DatasetRow>, options: RowOpt
     const used = usedOf(values);
     const { key = `${name}#row=${row}`, source = name, page = row } = used;
     try {
-      const images = oneAtLeast(await imagesIn(values[column], options));
+      const images = await imagesIn(values[column], options);
+      const label = used.label === undefined ? {} : { label: used.label };
       const metadata = rest(values, [column, ...Object.keys(used)]);
-      for (const [i, image] of images.entries()) {
-        const unique = images.length === 1 ? key : `${key}#page=${i + 1}`;
-        if (isLost(image)) yield { fault: { key: unique, source, page, reason: image.lost, fix: image.fix } };
-        else {
-          const label = used.label === undefined ? {} : { label: used.label };
-          yield { key: unique, ...image, source, page, ...label, metadata };
-        }
-      }
+      yield* pagesOfImages(images, { key, source, page, ...label, metadata });
     } catch (error) {
       if (signal?.aborted) return;
       yield faultFrom(error, { key, source, page }, "Check the dataset.");
